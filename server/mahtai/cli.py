@@ -1,0 +1,212 @@
+"""The command ``mahtai``. Heavy libraries are imported by the command that needs them, not before."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from click import Context
+
+from mahtai import __version__
+from mahtai.errors import MahtaiError
+
+
+class ReadableErrors(click.Group):
+    """Shows a MahtaiError as a sentence and a hint instead of a traceback."""
+
+    def invoke(self, context: Context) -> Any:
+        """Run the command; exit with status 1 on an error meant for people."""
+        try:
+            return super().invoke(context)
+        except MahtaiError as error:
+            click.secho(f"{error.title}: {error.reason}", fg="red", err=True)
+            if error.hint:
+                click.echo(f"What to do: {error.hint}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=ReadableErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mahtai")
+def main() -> None:
+    """MahtAI: AI segmentation for 3D Slicer, on this computer or in the hospital."""
+
+
+@main.command()
+@click.option("--host", help="Address to listen on (default 127.0.0.1: this computer only).")
+@click.option("--port", type=int, help="Port to listen on (default 8391).")
+def serve(host: str | None, port: int | None) -> None:
+    """Run the inference server until Ctrl-C."""
+    from mahtai.app import serve as run_server
+    from mahtai.settings import Settings
+
+    run_server(Settings.from_environment(host=host, port=port))
+
+
+@main.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("mahtai-demo"), show_default=True)
+@click.option("--synthetic", is_flag=True, help="Use a made-up case with known truth instead of the public sample.")
+def demo(output: Path, synthetic: bool) -> None:
+    """Do the main job once on a sample: server, segmentation, saved label version, picture."""
+    from mahtai.demo import run_demo
+
+    run_demo(output, synthetic=synthetic)
+
+
+@main.command()
+@click.option("--t1", type=click.Path(exists=True, path_type=Path))
+@click.option("--t1c", type=click.Path(exists=True, path_type=Path))
+@click.option("--t2", type=click.Path(exists=True, path_type=Path))
+@click.option("--flair", type=click.Path(exists=True, path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The .seg.nrrd file to write.")
+@click.option("--model", default="brats_segresnet", show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps")
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="For example register=off.")
+def segment(output: Path, model: str, device: str, options: tuple[str, ...], **sequences: Path | None) -> None:
+    """Segment one study without a server."""
+    from mahtai.segment_files import segment_files
+
+    summary = segment_files(
+        {name: path for name, path in sequences.items() if path}, output, model, device, _named_values(options)
+    )
+    for region, values in summary["regions"].items():
+        doubt = "  INDETERMINATE" if values["indeterminate"] else ""
+        click.echo(f"{region.upper():3} {values['volume_ml']:9.2f} ml  confidence {values['confidence']:.2f}{doubt}")
+    for warning in summary["warnings"]:
+        click.secho(warning, fg="yellow")
+    click.echo(f"Wrote {output} in {summary['timings_s']['total']:.1f} s.")
+
+
+def _named_values(options: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for option in options:
+        name, separator, value = option.partition("=")
+        if not separator:
+            raise click.BadParameter(f"{option!r} is not NAME=VALUE")
+        pairs[name] = value
+    return pairs
+
+
+@main.group()
+def models() -> None:
+    """List, check and fetch models."""
+
+
+@models.command("list")
+def list_models() -> None:
+    """The models that this server offers."""
+    from mahtai.models.catalogue import Catalogue
+    from mahtai.settings import Settings
+
+    catalogue = Catalogue(Settings.from_environment().models_path)
+    for bundle in catalogue.list():
+        channels = ", ".join(channel.id for channel in bundle.channels)
+        click.echo(f"{bundle.id:26}{bundle.version:10}{bundle.state:20}{channels}")
+    for folder, error in catalogue.problems():
+        click.secho(f"{folder}: {error}", fg="red", err=True)
+
+
+@models.command("check")
+@click.argument("model", required=False)
+@click.option("--device", default="auto", show_default=True)
+def check_models(model: str | None, device: str) -> None:
+    """Read, build and run a model (or all of them) on a small volume."""
+    from mahtai.models.catalogue import Catalogue
+    from mahtai.models.check import check
+    from mahtai.settings import Settings
+
+    catalogue = Catalogue(Settings.from_environment().models_path)
+    failed = bool(catalogue.problems()) and model is None
+    for folder, error in catalogue.problems() if model is None else []:
+        click.secho(f"{folder}: {error}", fg="red", err=True)
+    for bundle in [catalogue.get(model)] if model else catalogue.list():
+        click.secho(bundle.id, bold=True)
+        for finding in check(bundle, device):
+            click.secho(f"  {finding}", fg=None if finding.ok else "red")
+            failed = failed or not finding.ok
+    sys.exit(1 if failed else 0)
+
+
+@models.command("pull")
+@click.argument("model")
+def pull_model(model: str) -> None:
+    """Fetch a model from the internet into the user's models folder; its checksum is pinned."""
+    from tqdm import tqdm
+
+    from mahtai.models.pull import pull
+    from mahtai.settings import Settings
+
+    with tqdm(unit="B", unit_scale=True, desc=model) as bar:
+
+        def on_progress(done: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        folder = pull(model, Settings.from_environment().models_path[0], on_progress)
+    click.echo(f"{model} is in {folder}.")
+
+
+@main.command()
+@click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--data", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--minutes", default=60.0, show_default=True, help="Time that the run may take.")
+@click.option("--cases", help="Comma-separated case names (default: the train list of the split).")
+@click.option("--output", type=click.Path(path_type=Path), help="Default: the bundle's models folder.")
+@click.option("--steps", type=int, help="Stop after so many steps, for a trial.")
+@click.option("--threads", type=int, help="CPU threads for the network.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--start-from", type=click.Path(exists=True, path_type=Path), help="Weights (safetensors) to go on from.")
+def train(
+    bundle: Path,
+    data: Path,
+    minutes: float,
+    cases: str | None,
+    output: Path | None,
+    steps: int | None,
+    threads: int | None,
+    device: str,
+    start_from: Path | None,
+) -> None:
+    """Train a bundle's network by its configs/train.json. Held-out cases are refused."""
+    from mahtai.training.run import train_bundle
+
+    train_bundle(bundle, data, minutes, _names(cases), output, steps, threads, device, start_from)
+
+
+def _names(text: str | None) -> list[str] | None:
+    return [name.strip() for name in text.split(",") if name.strip()] if text else None
+
+
+@main.command()
+@click.argument("model")
+@click.option("--data", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--cases", default="test", show_default=True, help="test, validation, train, all, or comma-separated names."
+)
+@click.option("--drop", multiple=True, help="Leave this sequence out (t1c, t1, t2, flair); may be repeated.")
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE")
+@click.option("--device", default="auto", show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the JSON here too.")
+def evaluate(
+    model: str,
+    data: Path,
+    cases: str,
+    drop: tuple[str, ...],
+    options: tuple[str, ...],
+    device: str,
+    output: Path | None,
+) -> None:
+    """Score a model against reference segmentations: Dice, HD95, volume error, with intervals."""
+    from mahtai.training.run import evaluate_bundle
+
+    result, table = evaluate_bundle(model, data, cases, drop, _named_values(options), device)
+    click.echo(table)
+    if output:
+        output.write_text(json.dumps(result, indent=1) + "\n")
+        click.echo(f"Wrote {output}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The engine: arrays and geometry in, arrays and geometry out. No HTTP, no database, no DICOM."""

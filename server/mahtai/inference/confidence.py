@@ -1,0 +1,91 @@
+"""How sure a segmentation is: per voxel, per region, per slice. Honest about what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+INDETERMINATE_BELOW = 0.5
+"""A region whose confidence is lower is shown as indeterminate, not as a finding."""
+
+SHELL_VOXELS = 3
+VOLUME_INTERVAL_THRESHOLDS = (0.65, 0.35)
+
+
+@dataclass(frozen=True)
+class RegionConfidence:
+    """What is said of one region.
+
+    Attributes:
+        confidence: 0..1, mean certainty in a shell of three voxels on both sides of the border.
+        indeterminate: too low to be shown as a finding.
+        volume_ml: at the threshold 0.5.
+        volume_interval_ml: at the thresholds 0.65 and 0.35.
+    """
+
+    confidence: float
+    indeterminate: bool
+    volume_ml: float
+    volume_interval_ml: tuple[float, float]
+
+
+def binary_entropy(probability: Tensor) -> Tensor:
+    """Entropy of a yes/no decision in bits, 0..1, any shape."""
+    clipped = probability.clamp(1e-6, 1 - 1e-6)
+    return -(clipped * clipped.log2() + (1 - clipped) * (1 - clipped).log2())
+
+
+def voxel_confidence(probabilities: Tensor) -> Tensor:
+    """Certainty of the least certain region at each voxel.
+
+    Args:
+        probabilities: regions × I × J × K.
+
+    Returns:
+        I × J × K, 0..1; 1 is certain.
+    """
+    return 1 - binary_entropy(probabilities).amax(0)
+
+
+def _grown(mask: Tensor, voxels: int) -> Tensor:
+    size = 2 * voxels + 1
+    return functional.max_pool3d(mask[None, None].float(), size, stride=1, padding=voxels)[0, 0] > 0
+
+
+def region_confidence(
+    probability: Tensor, voxel_volume_ml: float, factor: float = 1.0, mask: Tensor | None = None
+) -> RegionConfidence:
+    """Confidence and volume of one region.
+
+    Args:
+        probability: I × J × K.
+        factor: 0..1, what a missing sequence leaves of the confidence.
+        mask: the region as it was decided, if that is not ``probability >= 0.5``.
+    """
+    mask = probability >= 0.5 if mask is None else mask
+    if bool(mask.any()):
+        shell = _grown(mask, SHELL_VOXELS) & _grown(~mask, SHELL_VOXELS)
+        certainty = float((1 - binary_entropy(probability[shell])).mean())
+    else:
+        # nothing found: as sure as the voxel that came nearest to being found
+        certainty = 1 - float(binary_entropy(probability.amax().clamp(max=0.5)))
+    confidence = certainty * factor
+    low, high = (float((probability >= threshold).sum()) * voxel_volume_ml for threshold in VOLUME_INTERVAL_THRESHOLDS)
+    volume = float(mask.sum()) * voxel_volume_ml
+    return RegionConfidence(
+        confidence=round(confidence, 3),
+        indeterminate=confidence < INDETERMINATE_BELOW,
+        volume_ml=round(volume, 3),
+        volume_interval_ml=(round(min(low, volume), 3), round(max(high, volume), 3)),
+    )
+
+
+def doubtful_slices(confidence: Tensor, axis: int, count: int = 10) -> list[int]:
+    """Indices of the slices along ``axis`` with the most doubt, most doubtful first."""
+    others = [other for other in range(3) if other != axis]
+    mass = (1 - confidence).sum(others)
+    order = torch.argsort(mass, descending=True)[:count]
+    return [int(index) for index in order if float(mass[index]) > 0]

@@ -1,0 +1,206 @@
+"""Running a network over a prepared volume: precision, memory layout, one pass or a sliding window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+from monai.inferers import sliding_window_inference
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mahtai.errors import MahtaiError
+from mahtai.models.bundle import Bundle
+from mahtai.models.network import build_network, load_weights
+
+ONE_PASS_VOXELS = {"cpu": 7_000_000, "cuda": 16_000_000, "mps": 5_000_000}
+"""Largest volume given to the network whole, by kind of device; larger ones go window by window."""
+
+SIZE_MULTIPLE = 16
+"""Sides are padded to a multiple of this: covers the halvings of SegResNet and UNETR's patches."""
+
+
+class OutOfMemory(MahtaiError):
+    """The device has not enough memory even for small windows."""
+
+    kind = "out-of-memory"
+    title = "Out of memory"
+    status = 507
+
+
+class Cancelled(Exception):
+    """The reader no longer wants the result."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A bundle whose network is on its device and ready to run."""
+
+    bundle: Bundle
+    network: nn.Module
+    device: torch.device
+    precision: str
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Channels last is faster on a CPU; on CUDA it can hurt with instance norm."""
+        return torch.channels_last_3d if self.device.type == "cpu" else torch.contiguous_format
+
+
+def choose_device(wanted: str = "auto") -> torch.device:
+    """``auto``: CUDA, else Apple's GPU, else the CPU."""
+    if wanted != "auto":
+        return torch.device(wanted)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def choose_precision(device: torch.device, wanted: str = "auto") -> str:
+    """bf16 where the hardware computes with it; on other processors it would be slower than fp32."""
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    if device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return "bf16"
+    return "fp32"
+
+
+def load_model(bundle: Bundle, device: torch.device, precision: str = "auto") -> LoadedModel:
+    """Build the network, read its weights, put it on the device.
+
+    Raises:
+        BundleError: no weights, or weights that do not fit the network.
+    """
+    network = build_network(bundle)
+    load_weights(network, bundle)
+    network.eval().requires_grad_(False)
+    model = LoadedModel(bundle, network.to(device), device, choose_precision(device, precision))
+    network.to(memory_format=model.memory_format)  # type: ignore[call-overload]
+    return model
+
+
+def predict(
+    model: LoadedModel,
+    image: Tensor,
+    flips: bool,
+    report: Callable[[float], None],
+    cancelled: Callable[[], bool],
+) -> Tensor:
+    """Probabilities of a prepared volume.
+
+    Args:
+        image: channels × X × Y × Z float32 on the model's device.
+        flips: mean over the eight mirrored inputs.
+        report: called with the fraction that is done.
+
+    Returns:
+        outputs × X × Y × Z float32.
+
+    Raises:
+        Cancelled: noticed between windows.
+        OutOfMemory: even the smallest window does not fit.
+    """
+    padded, box = _padded(image)
+    axes = _flip_axes() if flips else [()]
+    total: Tensor | None = None
+    for number, mirror in enumerate(axes):
+        done = number / len(axes)
+
+        def report_part(fraction: float, done: float = done) -> None:
+            report(done + fraction / len(axes))
+
+        mirrored = padded.flip(mirror) if mirror else padded
+        part = _with_smaller_windows(model, mirrored, report_part, cancelled)
+        part = part.flip(mirror) if mirror else part
+        total = part if total is None else total + part
+    assert total is not None
+    return (total / len(axes))[(slice(None), *box)]
+
+
+def _flip_axes() -> list[tuple[int, ...]]:
+    return [axes for count in range(4) for axes in combinations((1, 2, 3), count)]
+
+
+def _padded(image: Tensor) -> tuple[Tensor, tuple[slice, ...]]:
+    sizes = image.shape[1:]
+    padding: list[int] = []
+    box = []
+    for size in sizes:
+        missing = -size % SIZE_MULTIPLE
+        box.append(slice(missing // 2, missing // 2 + size))
+        padding = [missing // 2, missing - missing // 2, *padding]
+    return functional.pad(image, padding), tuple(box)
+
+
+def _window_sizes(model: LoadedModel, sizes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """The whole volume if it is small enough, then ever smaller windows."""
+    fixed = model.bundle.fixed_input_size
+    if fixed is not None:
+        yield fixed
+        return
+    if sizes[0] * sizes[1] * sizes[2] <= ONE_PASS_VOXELS.get(model.device.type, 5_000_000):
+        yield sizes
+    for side in (160, 128, 96, 64):
+        if any(size > side for size in sizes):
+            yield tuple(min(side, size) for size in sizes)
+
+
+def _with_smaller_windows(
+    model: LoadedModel, image: Tensor, report: Callable[[float], None], cancelled: Callable[[], bool]
+) -> Tensor:
+    for window in _window_sizes(model, tuple(image.shape[1:])):
+        try:
+            return _windows(model, image, window, report, cancelled)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+        # outside of the except block, where the traceback would still hold the tensors
+        if model.device.type == "cuda":
+            torch.cuda.empty_cache()
+    raise OutOfMemory(
+        f"The {model.device.type.upper()} has not enough free memory for this study, even in small pieces.",
+        "Nothing was lost. Close other programs that use its memory and run again, or run on the CPU.",
+    )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text
+
+
+def _windows(
+    model: LoadedModel,
+    image: Tensor,
+    window: tuple[int, ...],
+    report: Callable[[float], None],
+    cancelled: Callable[[], bool],
+) -> Tensor:
+    counts = [max(1, -(-(size - side) // max(1, round(side * 0.75))) + 1) for size, side in zip(image.shape[1:], window)]
+    expected = counts[0] * counts[1] * counts[2]
+    seen = 0
+
+    def run(batch: Tensor) -> Tensor:
+        nonlocal seen
+        if cancelled():
+            raise Cancelled
+        batch = batch.contiguous(memory_format=model.memory_format)
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=model.precision == "bf16"):
+            logits = model.network(batch).float()
+        seen += 1
+        report(min(1.0, seen / expected))
+        return logits.sigmoid() if model.bundle.activation == "sigmoid" else logits.softmax(1)
+
+    with torch.inference_mode():
+        batch = image[None]
+        if tuple(image.shape[1:]) == tuple(window):
+            return run(batch)[0]
+        overlap = 0.25
+        result = sliding_window_inference(batch, window, 1, run, overlap=overlap, mode="gaussian")
+        assert isinstance(result, Tensor)
+        return result[0]

@@ -1,0 +1,150 @@
+"""The pipeline for segmentation: a study in, a labelmap with its confidence on the native grid out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mahtai.inference.confidence import doubtful_slices, region_confidence, voxel_confidence
+from mahtai.inference.options import Options
+from mahtai.inference.prediction import LoadedModel, predict
+from mahtai.inference.regions import RegionMaps, labels_from_regions, regions_from_outputs
+from mahtai.inference.sequences import SHORT_NAMES
+from mahtai.inference.spatial import resample
+from mahtai.inference.study import PreparedStudy, Record, Report, prepare_study
+from mahtai.volumes.formats import Volume
+from mahtai.volumes.geometry import Geometry
+
+@dataclass(frozen=True)
+class SegmentationResult:
+    """A segmentation on the grid of the reference volume.
+
+    Attributes:
+        labelmap: I × J × K uint8: 0 background, then the label values of the bundle's segments.
+        confidence: I × J × K uint8, percent; 100 is certain.
+        geometry: of both.
+        summary: volumes, confidence, warnings, steps and timings, ready for JSON.
+    """
+
+    labelmap: np.ndarray
+    confidence: np.ndarray
+    geometry: Geometry
+    summary: dict[str, Any]
+
+
+class Stopwatch:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Add the time spent inside to ``stage``."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - started, 4)
+
+
+def segment(
+    study: Mapping[str, Volume],
+    model: LoadedModel,
+    options: Options,
+    report: Report,
+    cancelled: Callable[[], bool],
+) -> SegmentationResult:
+    """Segment a study.
+
+    Args:
+        study: channel id (``t1c``, ``t1``, ``t2``, ``flair``) → volume.
+        report: called with a stage and the fraction of that stage that is done.
+        cancelled: asked between steps.
+
+    Raises:
+        MahtaiError: the study cannot be used, with what to do.
+        Cancelled: ``cancelled`` said so.
+    """
+    watch, record = Stopwatch(), Record()
+    with watch.time("prepare"):
+        prepared = prepare_study(study, model.bundle, options, model.device, report, record)
+    with watch.time("network"):
+        report("predicting", 0.0)
+        probabilities = predict(
+            model,
+            prepared.image,
+            options.flips == "on",
+            lambda fraction: report("predicting", fraction),
+            cancelled,
+        )
+        regions = regions_from_outputs(probabilities, model.bundle)
+        inside = regions.probabilities * prepared.mask
+        if model.device.type == "cuda":
+            torch.cuda.synchronize(model.device)
+    with watch.time("restore"):
+        report("restoring", 0.0)
+        native = RegionMaps(regions.ids, resample(inside, prepared.grid, prepared.reference))
+        labelmap = labels_from_regions(native, model.bundle)
+        confidence = voxel_confidence(native.probabilities)
+        summary = _summary(native, labelmap, confidence, prepared, model, options, record)
+        result_labels = labelmap.cpu().numpy()
+        result_confidence = (confidence * 100).round().to(torch.uint8).cpu().numpy()
+    summary["timings_s"] = watch.seconds
+    return SegmentationResult(result_labels, result_confidence, prepared.reference, summary)
+
+
+def _summary(
+    native: RegionMaps,
+    labelmap: Tensor,
+    confidence: Tensor,
+    prepared: PreparedStudy,
+    model: LoadedModel,
+    options: Options,
+    record: Record,
+) -> dict[str, Any]:
+    bundle, voxel_ml = model.bundle, prepared.reference.voxel_ml
+    factor = float(np.prod([bundle.missing_channel_confidence.get(channel, 0.7) for channel in prepared.missing]))
+    regions = {}
+    names = {region.id: region.name for region in bundle.regions}
+    for name, probability in zip(native.ids, native.probabilities, strict=True):
+        found = region_confidence(probability, voxel_ml, factor)
+        regions[name] = {
+            "name": names[name],
+            "volume_ml": found.volume_ml,
+            "volume_interval_ml": list(found.volume_interval_ml),
+            "confidence": found.confidence,
+            "indeterminate": found.indeterminate,
+        }
+    if not any(region["volume_ml"] for region in regions.values()):
+        record.warnings.append("Nothing was found. That is not proof that there is nothing.")
+    for region in regions.values():
+        if region["indeterminate"]:
+            record.warnings.append(f"{region['name']} is indeterminate: the model is not sure of its border.")
+    through_plane = int(np.argmax(prepared.reference.spacing_mm))
+    if np.ptp(prepared.reference.spacing_mm) < 1e-3:
+        # isotropic: axial slices are what the reader scrolls through
+        through_plane = int(np.argmax(np.abs(prepared.reference.direction[2])))
+    return {
+        "segments_ml": {
+            label.id: round(float((labelmap == label.label_value).sum()) * voxel_ml, 3) for label in bundle.labels
+        },
+        "labels": [label.as_json() for label in bundle.labels],
+        "regions": regions,
+        "doubtful_slices": {"axis": through_plane, "indices": doubtful_slices(confidence, through_plane)},
+        "missing": [SHORT_NAMES.get(channel, channel) for channel in prepared.missing],
+        "steps": record.steps,
+        "warnings": record.warnings,
+        "options": options.as_json(),
+        "model": {"id": bundle.id, "name": bundle.name, "version": bundle.version, "sha256": bundle.sha256},
+        "device": str(model.device),
+        "precision": model.precision,
+        "geometry": prepared.reference.as_json(),
+    }

@@ -1,0 +1,314 @@
+"""From the volumes as they were scanned to one tensor on the model's grid: every step recorded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mahtai.errors import MahtaiError
+from mahtai.inference.brain_mask import brain_mask, is_skull_stripped
+from mahtai.inference.intensity import zscore_foreground
+from mahtai.inference.options import Options
+from mahtai.inference.registration import register_rigid
+from mahtai.inference.sequences import SHORT_NAMES, check_sequences
+from mahtai.inference.spatial import canonical_grid, crop_grid, resample
+from mahtai.models.bundle import Bundle
+from mahtai.volumes.formats import Volume
+from mahtai.volumes.geometry import Geometry, check_geometry
+
+REFERENCE_ORDER = ("t1c", "t1", "flair", "t2")
+LEAST_OVERLAP = 0.5
+CROP_MARGIN_VOXELS = 4
+LARGEST_MODEL_GRID = 2**27
+
+
+class StudyError(MahtaiError):
+    """The volumes do not make a study that this model can read."""
+
+    kind = "study"
+    title = "The study cannot be used"
+    status = 422
+
+
+@dataclass
+class Record:
+    """What was done to the study, for the result's file and the reader.
+
+    Attributes:
+        steps: one entry a step: name, whether it was done, why or with which figures.
+        warnings: sentences for the reader.
+    """
+
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def add(self, step: str, done: bool, **details: Any) -> None:
+        """Note one step."""
+        self.steps.append({"step": step, "done": done, **details})
+
+
+@dataclass(frozen=True)
+class PreparedStudy:
+    """A study in the form that the network sees.
+
+    Attributes:
+        image: channels × X × Y × Z float32, z-scores inside the brain, 0 outside; missing sequences 0.
+        mask: X × Y × Z bool, the brain.
+        grid: where image and mask lie.
+        reference: grid that the result is restored to.
+        missing: channels of the model that the study lacks.
+    """
+
+    image: Tensor
+    mask: Tensor
+    grid: Geometry
+    reference: Geometry
+    missing: tuple[str, ...]
+
+
+Report = Callable[[str, float], None]
+
+
+def choose_channels(study: Mapping[str, Volume], bundle: Bundle) -> tuple[list[str], tuple[str, ...]]:
+    """The model's channels that are present, and those missing.
+
+    Raises:
+        StudyError: a channel that the model has not, or a missing one that it cannot do without.
+    """
+    wanted = [channel.id for channel in bundle.channels]
+    unknown = sorted(set(study) - set(wanted))
+    if unknown:
+        raise StudyError(
+            f"The model {bundle.id} has no input {', '.join(unknown)}.", f"Its inputs are {', '.join(wanted)}."
+        )
+    present = [channel for channel in wanted if channel in study]
+    missing = tuple(channel for channel in wanted if channel not in study)
+    named = ", ".join(SHORT_NAMES.get(channel, channel) for channel in missing)
+    if not present:
+        raise StudyError("No volume was given.", "Choose at least one sequence and run again.")
+    if missing and not bundle.missing_channels_ok:
+        raise StudyError(
+            f"{named} missing: the model {bundle.id} was not trained to do without.",
+            "Load the missing sequence, or choose a model that accepts incomplete studies.",
+        )
+    if len(missing) > 2:
+        raise StudyError(
+            f"Too many sequences are missing ({named}).", "At least two of T1, T1c, T2 and FLAIR are needed."
+        )
+    return present, missing
+
+
+def prepare_study(
+    study: Mapping[str, Volume], bundle: Bundle, options: Options, device: torch.device, report: Report, record: Record
+) -> PreparedStudy:
+    """Align, resample, mask, crop and normalize a study.
+
+    Args:
+        study: channel id → volume as scanned.
+        record: filled with what was done.
+
+    Raises:
+        StudyError, GeometryError, SwappedSequences, DoubledSequence: with what to do.
+    """
+    present, missing = choose_channels(study, bundle)
+    report("checking", 0.0)
+    reference_name = _reference(options.reference, present)
+    reference = study[reference_name].geometry
+    for channel in present:
+        check_geometry(study[channel].geometry)
+    _check_places(study, present, reference_name, options)
+    for channel in missing:
+        record.warnings.append(
+            f"{SHORT_NAMES.get(channel, channel)} is missing: the model did without it, confidence is lowered."
+        )
+    movements = _register(study, present, reference_name, options, report, record)
+    report("preparing", 0.0)
+    grid = _model_grid(reference, bundle, options, record)
+    aligned = torch.stack(
+        [
+            resample(
+                _to_tensor(study[channel], device), study[channel].geometry, grid, movements[channel], antialias=True
+            )
+            for channel in present
+        ]
+    )[:, 0]
+    mask = _brain(study, present, reference_name, movements, aligned, grid, options, report, record)
+    if options.check_sequences == "on":
+        check_sequences(aligned, mask, present)
+    record.add("check sequences", options.check_sequences == "on")
+    return _cropped(aligned, mask, grid, reference, present, missing, bundle, record)
+
+
+def _reference(wanted: str, present: list[str]) -> str:
+    if wanted == "auto":
+        return next((name for name in REFERENCE_ORDER if name in present), present[0])
+    if wanted not in present:
+        raise StudyError(
+            f"The reference {SHORT_NAMES.get(wanted, wanted)} is not in the study.", "Choose a sequence that is loaded."
+        )
+    return wanted
+
+
+def _check_places(study: Mapping[str, Volume], present: list[str], reference: str, options: Options) -> None:
+    """Volumes that do not overlap are of different patients or positions more often than not."""
+    fixed = study[reference].geometry
+    for channel in present:
+        geometry = study[channel].geometry
+        overlap = fixed.overlap_fraction(geometry)
+        if overlap >= LEAST_OVERLAP or options.register == "on":
+            continue
+        distance = float(np.linalg.norm(geometry.center_ras_mm - fixed.center_ras_mm))
+        raise StudyError(
+            f"{SHORT_NAMES.get(channel, channel)} and {SHORT_NAMES.get(reference, reference)} do not lie in the same "
+            f"place: their centres are {distance:.0f} mm apart and they share {overlap:.0%} of their space.",
+            "Check that both are of the same patient and examination. If they are, run again with registration "
+            "switched on, which also searches far apart.",
+        )
+
+
+def _register(
+    study: Mapping[str, Volume],
+    present: list[str],
+    reference: str,
+    options: Options,
+    report: Report,
+    record: Record,
+) -> dict[str, np.ndarray | None]:
+    """Rigid movement of each channel to the reference; None where none is needed."""
+    movements: dict[str, np.ndarray | None] = {}
+    others = [channel for channel in present if channel != reference]
+    movements[reference] = None
+    for number, channel in enumerate(others):
+        movements[channel] = None
+        same = study[channel].geometry.same_grid(study[reference].geometry)
+        if options.register == "off" or (options.register == "auto" and same):
+            reason = "switched off" if options.register == "off" else "on the reference's grid already"
+            record.add(f"register {channel} to {reference}", False, reason=reason)
+            continue
+        report("registering", number / len(others))
+        found = register_rigid(study[channel], study[reference])
+        record.add(
+            f"register {channel} to {reference}",
+            found.accepted,
+            rotation_deg=round(found.rotation_deg, 3),
+            translation_mm=round(found.translation_mm, 3),
+            metric_before=round(found.metric_before, 5),
+            metric_after=round(found.metric_after, 5),
+            reason=found.reason,
+            seconds=round(found.seconds, 2),
+        )
+        if found.accepted:
+            movements[channel] = found.fixed_to_moving_ras
+    return movements
+
+
+def _model_grid(reference: Geometry, bundle: Bundle, options: Options, record: Record) -> Geometry:
+    spacing = bundle.spacing_mm if options.resample == "auto" else None
+    grid = canonical_grid(reference, spacing, bundle.orientation)
+    if math.prod(grid.shape) > LARGEST_MODEL_GRID:
+        raise StudyError(
+            f"At the model's voxel size the study would have {math.prod(grid.shape) / 1e6:.0f} million voxels.",
+            "Crop the volumes to the head (Slicer: Crop Volume) and run again.",
+        )
+    old, new = reference.spacing_mm, grid.spacing_mm
+    changed = not np.allclose(sorted(old), sorted(new), rtol=1e-3)
+    record.add(
+        "resample",
+        changed,
+        from_mm=[round(value, 3) for value in old],
+        to_mm=[round(value, 3) for value in new],
+        reason="switched off" if options.resample == "off" else "",
+    )
+    if changed and max(old) > 3.5:
+        record.warnings.append(
+            f"Slices are {max(old):.1f} mm apart: borders between slices are estimated, small lesions can be missed."
+        )
+    return grid
+
+
+def _background(array: np.ndarray) -> float:
+    """The value outside of the head: what most corners of the volume have in common, else 0."""
+    corners = array[np.ix_(*([0, -1] for _ in range(3)))].ravel()
+    values, counts = np.unique(corners, return_counts=True)
+    return float(values[counts.argmax()]) if counts.max() >= 6 else 0.0
+
+
+def _to_tensor(volume: Volume, device: torch.device) -> Tensor:
+    """1 × I × J × K float32 with background 0."""
+    array = np.ascontiguousarray(volume.array).astype(np.float32)
+    background = _background(array)
+    return torch.from_numpy(array - background if background else array)[None].to(device)
+
+
+def _brain(
+    study: Mapping[str, Volume],
+    present: list[str],
+    reference: str,
+    movements: Mapping[str, np.ndarray | None],
+    aligned: Tensor,
+    grid: Geometry,
+    options: Options,
+    report: Report,
+    record: Record,
+) -> Tensor:
+    """The brain on the model's grid, X × Y × Z bool."""
+    stripped = [channel for channel in present if is_skull_stripped(study[channel])]
+    foreground = (aligned != 0).any(0)
+    if options.brain_mask == "off" or (options.brain_mask == "auto" and len(stripped) == len(present)):
+        reason = "switched off" if options.brain_mask == "off" else "the skull is off already"
+        record.add("brain mask", False, reason=reason)
+        return foreground
+    report("masking", 0.0)
+    if stripped and options.brain_mask == "auto":
+        indices = [present.index(channel) for channel in stripped]
+        record.add("brain mask", True, method=f"taken from {', '.join(stripped)}, whose skull is off already")
+        return (aligned[indices] != 0).any(0)
+    source = next(channel for channel in ("t1", "t1c", *present) if channel in present)
+    array = aligned[present.index(source)].cpu().numpy()
+    found = brain_mask(Volume(array, grid, "prepared"), device=str(aligned.device))
+    record.add("brain mask", True, method=found.method, source=source, volume_ml=round(found.volume_ml, 1))
+    record.warnings.extend(found.warnings)
+    return torch.from_numpy(np.ascontiguousarray(found.array)).to(aligned.device)
+
+
+def _cropped(
+    aligned: Tensor,
+    mask: Tensor,
+    grid: Geometry,
+    reference: Geometry,
+    present: list[str],
+    missing: tuple[str, ...],
+    bundle: Bundle,
+    record: Record,
+) -> PreparedStudy:
+    if int(mask.sum()) < 1000:
+        raise StudyError(
+            "No brain was found in the study.",
+            "Check that the volumes show a head. If they do, run again with the brain mask switched off.",
+        )
+    box = []
+    for axis in range(3):
+        filled = mask
+        for other in sorted((a for a in range(3) if a != axis), reverse=True):
+            filled = filled.any(other)
+        inside = torch.nonzero(filled)[:, 0]
+        first = max(int(inside[0]) - CROP_MARGIN_VOXELS, 0)
+        box.append(slice(first, min(int(inside[-1]) + 1 + CROP_MARGIN_VOXELS, mask.shape[axis])))
+    corner = (box[0], box[1], box[2])
+    mask = mask[corner]
+    channels = []
+    for channel in (item.id for item in bundle.channels):
+        if channel in missing:
+            channels.append(torch.zeros_like(aligned[0][corner]))
+            continue
+        source = aligned[present.index(channel)][corner]
+        channels.append(zscore_foreground(source[None], mask & (source != 0))[0])
+    record.add("crop to the brain", True, shape=[axis.stop - axis.start for axis in corner])
+    record.add("z-score in the brain", True)
+    return PreparedStudy(torch.stack(channels), mask, crop_grid(grid, corner), reference, missing)

@@ -1,0 +1,1 @@
+"""Learning: case lists and their sticky splits, augmentation, the training loop, evaluation."""
