@@ -52,7 +52,9 @@ def main(arguments: list[str]) -> int:
         return 0
     if command == "test":
         chosen = rest or ["server/tests", "MahtAI/Testing/Python"]
-        return _run([_python(), "-m", "pytest", "-c", "server/pyproject.toml", "--rootdir", ".", *chosen], cwd=REPOSITORY)
+        return _run(
+            [_python(), "-m", "pytest", "-c", "server/pyproject.toml", "--rootdir", ".", *chosen], cwd=REPOSITORY
+        )
     if command == "lint":
         return lint()
     return _run([_python(), "-m", "mahtai.cli", command, *rest])

@@ -9,20 +9,21 @@ from typing import Any
 
 import click
 from click import Context
+from MahtAILib.client.errors import ClientError
 
 from mahtai import __version__
 from mahtai.errors import MahtaiError
 
 
 class ReadableErrors(click.Group):
-    """Shows a MahtaiError as a sentence and a hint instead of a traceback."""
+    """Shows errors that are meant for people as a sentence and a hint instead of a traceback."""
 
     def invoke(self, context: Context) -> Any:
-        """Run the command; exit with status 1 on an error meant for people."""
+        """Run the command; exit with status 1 on such an error."""
         try:
             return super().invoke(context)
-        except MahtaiError as error:
-            click.secho(f"{error.title}: {error.reason}", fg="red", err=True)
+        except (MahtaiError, ClientError) as error:
+            click.secho(error.reason, fg="red", err=True)
             if error.hint:
                 click.echo(f"What to do: {error.hint}", err=True)
             sys.exit(1)
@@ -50,7 +51,7 @@ def serve(host: str | None, port: int | None) -> None:
 @click.option("--synthetic", is_flag=True, help="Use a made-up case with known truth instead of the public sample.")
 def demo(output: Path, synthetic: bool) -> None:
     """Do the main job once on a sample: server, segmentation, saved label version, picture."""
-    from mahtai.demo import run_demo
+    from mahtai.demo.run import run_demo
 
     run_demo(output, synthetic=synthetic)
 

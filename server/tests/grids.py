@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import SimpleITK
+
 from mahtai.volumes.geometry import Geometry
 
 LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

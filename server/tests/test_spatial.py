@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
-from mahtai.inference.spatial import canonical_grid, crop_grid, resample
-from mahtai.volumes.geometry import Geometry
 
 from grids import GRIDS, to_sitk
+from mahtai.inference.spatial import canonical_grid, crop_grid, resample
+from mahtai.volumes.geometry import Geometry
 
 
 def _blobs(geometry: Geometry, seed: int = 1) -> np.ndarray:

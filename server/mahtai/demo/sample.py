@@ -103,7 +103,9 @@ def demo_study(synthetic: bool, say: Callable[[str], None]) -> DemoStudy:
             paths = download_sample(cache_folder(), SAMPLE_ADDRESS, lambda name: say(f"Downloading {name}"))
         except (requests.RequestException, ValueError) as error:
             say(f"The public sample cannot be had: {error}")
-            return _phantom_study("The public sample could not be had, so this is a made-up case: a phantom, no patient.")
+            return _phantom_study(
+                "The public sample could not be had, so this is a made-up case: a phantom, no patient."
+            )
     volumes = {}
     for channel, path in paths.items():
         volume = read_volume(path)

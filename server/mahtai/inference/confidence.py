@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -34,8 +35,7 @@ class RegionConfidence:
 
 def binary_entropy(probability: Tensor) -> Tensor:
     """Entropy of a yes/no decision in bits, 0..1, any shape."""
-    clipped = probability.clamp(1e-6, 1 - 1e-6)
-    return -(clipped * clipped.log2() + (1 - clipped) * (1 - clipped).log2())
+    return (torch.special.entr(probability) + torch.special.entr(1 - probability)) / math.log(2)
 
 
 def voxel_confidence(probabilities: Tensor) -> Tensor:
@@ -51,8 +51,22 @@ def voxel_confidence(probabilities: Tensor) -> Tensor:
 
 
 def _grown(mask: Tensor, voxels: int) -> Tensor:
-    size = 2 * voxels + 1
-    return functional.max_pool3d(mask[None, None].float(), size, stride=1, padding=voxels)[0, 0] > 0
+    """Dilation by a cube, one axis after the other."""
+    grown = mask[None, None].float()
+    for axis in range(3):
+        size = [1, 1, 1]
+        size[axis] = 2 * voxels + 1
+        grown = functional.max_pool3d(grown, size, stride=1, padding=[side // 2 for side in size])
+    return grown[0, 0] > 0
+
+
+def _box_around(mask: Tensor, margin: int) -> tuple[slice, ...]:
+    box = []
+    for axis in range(3):
+        others = [other for other in range(3) if other != axis]
+        inside = torch.nonzero(mask.any(others[1]).any(others[0]))
+        box.append(slice(max(int(inside[0]) - margin, 0), int(inside[-1]) + 1 + margin))
+    return tuple(box)
 
 
 def region_confidence(
@@ -67,8 +81,9 @@ def region_confidence(
     """
     mask = probability >= 0.5 if mask is None else mask
     if bool(mask.any()):
-        shell = _grown(mask, SHELL_VOXELS) & _grown(~mask, SHELL_VOXELS)
-        certainty = float((1 - binary_entropy(probability[shell])).mean())
+        box = _box_around(mask, SHELL_VOXELS + 1)
+        shell = _grown(mask[box], SHELL_VOXELS) & _grown(~mask[box], SHELL_VOXELS)
+        certainty = float((1 - binary_entropy(probability[box][shell])).mean())
     else:
         # nothing found: as sure as the voxel that came nearest to being found
         certainty = 1 - float(binary_entropy(probability.amax().clamp(max=0.5)))

@@ -18,6 +18,9 @@ from mahtai.models.network import build_network, load_weights
 ONE_PASS_VOXELS = {"cpu": 7_000_000, "cuda": 16_000_000, "mps": 5_000_000}
 """Largest volume given to the network whole, by kind of device; larger ones go window by window."""
 
+OVERLAP = 0.25
+"""Share by which windows overlap; they are blended by a Gaussian."""
+
 SIZE_MULTIPLE = 16
 """Sides are padded to a multiple of this: covers the halvings of SegResNet and UNETR's patches."""
 
@@ -181,7 +184,9 @@ def _windows(
     report: Callable[[float], None],
     cancelled: Callable[[], bool],
 ) -> Tensor:
-    counts = [max(1, -(-(size - side) // max(1, round(side * 0.75))) + 1) for size, side in zip(image.shape[1:], window)]
+    # what sliding_window_inference will do at this overlap, for the progress only
+    sides = zip(image.shape[1:], window, strict=True)
+    counts = [-(-max(size - side, 0) // max(1, round(side * (1 - OVERLAP)))) + 1 for size, side in sides]
     expected = counts[0] * counts[1] * counts[2]
     seen = 0
 
@@ -200,7 +205,6 @@ def _windows(
         batch = image[None]
         if tuple(image.shape[1:]) == tuple(window):
             return run(batch)[0]
-        overlap = 0.25
-        result = sliding_window_inference(batch, window, 1, run, overlap=overlap, mode="gaussian")
+        result = sliding_window_inference(batch, window, 1, run, overlap=OVERLAP, mode="gaussian")
         assert isinstance(result, Tensor)
         return result[0]

@@ -22,6 +22,7 @@ from mahtai.inference.study import PreparedStudy, Record, Report, prepare_study
 from mahtai.volumes.formats import Volume
 from mahtai.volumes.geometry import Geometry
 
+
 @dataclass(frozen=True)
 class SegmentationResult:
     """A segmentation on the grid of the reference volume.

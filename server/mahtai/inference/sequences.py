@@ -116,7 +116,8 @@ def check_sequences(image: Tensor, mask: Tensor, channels: Sequence[str]) -> Non
     best = max(scores, key=lambda order: scores[order])
     if scores[best] - scores[own] > SWAPPED_MARGIN:
         moved = [slot for slot in own if best[slot] != slot]
-        guess = ", ".join(f"the volume in {SHORT_NAMES[channels[best[slot]]]} looks like {SHORT_NAMES[channels[slot]]}" for slot in moved)
+        names = [SHORT_NAMES[channel] for channel in channels]
+        guess = ", ".join(f"the volume in {names[best[slot]]} looks like {names[slot]}" for slot in moved)
         raise SwappedSequences(
             f"The sequences look swapped: {guess}.",
             "Check the slots. If they are right, run again with the sequence check switched off. Nothing was changed.",

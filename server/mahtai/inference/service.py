@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from MahtAILib.client import nrrd
 
 from mahtai.inference.options import parse_options
 from mahtai.inference.prediction import Cancelled, LoadedModel, choose_device, load_model
@@ -19,6 +18,7 @@ from mahtai.models.bundle import Bundle, read_bundle
 from mahtai.volumes.formats import Volume, check_voxels, read_volume
 from mahtai.volumes.segmentation_file import encode_segmentation
 from mahtai.volumes.terminology import SegmentDescription
+from MahtAILib.client import nrrd
 
 InferenceCancelled = Cancelled
 
@@ -96,18 +96,16 @@ def read_study(inputs: Mapping[str, str]) -> dict[str, Volume]:
     return study
 
 
-def write_result(
-    result: SegmentationResult, segments: Sequence[SegmentDescription], folder: Path
-) -> dict[str, str]:
+def write_result(result: SegmentationResult, segments: Sequence[SegmentDescription], folder: Path) -> dict[str, str]:
     """Write ``segmentation.seg.nrrd`` and ``confidence.nrrd``; returns their paths by name."""
     folder.mkdir(parents=True, exist_ok=True)
     model = result.summary["model"]
     provenance = {
-        "MahtAI_Model": f"{model['id']} {model['version']}",
-        "MahtAI_ModelSHA256": model["sha256"],
-        "MahtAI_Options": json.dumps(result.summary["options"]),
-        "MahtAI_Steps": json.dumps(result.summary["steps"]),
-        "MahtAI_Status": "unreviewed AI proposal",
+        "Model": f"{model['id']} {model['version']}",
+        "ModelSHA256": model["sha256"],
+        "Options": json.dumps(result.summary["options"]),
+        "Steps": json.dumps(result.summary["steps"]),
+        "Status": "unreviewed AI proposal",
     }
     segmentation = folder / "segmentation.seg.nrrd"
     segmentation.write_bytes(encode_segmentation(result.labelmap, result.geometry, segments, provenance))

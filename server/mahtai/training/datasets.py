@@ -60,9 +60,14 @@ def held_out_voxels() -> dict[str, str]:
 
 
 def voxels_sha256(path: Path) -> str:
-    """SHA-256 of a NIfTI file's voxel values, so that renaming a file does not hide a case."""
-    voxels = np.ascontiguousarray(np.asanyarray(nibabel.load(path).dataobj).astype("<f4"))
-    return hashlib.sha256(voxels.tobytes()).hexdigest()
+    """SHA-256 of a volume's histogram without its background.
+
+    It stays the same when a file is renamed, compressed anew, mirrored, turned by right angles,
+    cropped or padded, so that none of these hides a case.
+    """
+    voxels = np.asanyarray(nibabel.load(path).dataobj)
+    values, counts = np.unique(voxels[voxels != 0], return_counts=True)
+    return hashlib.sha256(values.astype("<f4").tobytes() + counts.astype("<i8").tobytes()).hexdigest()
 
 
 def check_training_cases(folders: Iterable[Path]) -> None:

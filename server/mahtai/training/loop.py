@@ -94,6 +94,7 @@ class Trainer:
 
     @property
     def checkpoint(self) -> Path:
+        """All that a run needs to go on."""
         return self.output / "checkpoint.pt"
 
     def resume(self) -> bool:
