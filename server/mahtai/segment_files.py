@@ -8,15 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from mahtai.errors import MahtaiError
 from mahtai.inference.service import InferenceRequest, run
 from mahtai.models.bundle import is_bundle, read_bundle
 from mahtai.models.catalogue import Catalogue
+from mahtai.progress import StageBar
 from mahtai.settings import Settings
-
-STAGES = ("loading", "checking", "registering", "masking", "preparing", "predicting", "restoring", "writing")
 
 
 class OutputError(MahtaiError):
@@ -48,13 +45,8 @@ def segment_files(
     output.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=output.parent, prefix=".mahtai-") as work,
-        tqdm(total=len(STAGES), bar_format="{desc:12} {bar} {elapsed}") as bar,
+        StageBar() as bar,
     ):
-
-        def report(stage: str, fraction: float) -> None:
-            bar.set_description_str(stage)
-            bar.update(STAGES.index(stage) + fraction - bar.n)
-
         request = InferenceRequest(
             model_folder=str(bundle.folder),
             inputs={channel: str(path) for channel, path in sequences.items()},
@@ -63,8 +55,7 @@ def segment_files(
             device=device,
             threads=settings.threads,
         )
-        found = run(request, report, lambda: False)
+        found = run(request, bar.show, lambda: False)
         os.replace(found.files["confidence"], output.with_name(output.name[: -len(".seg.nrrd")] + ".confidence.nrrd"))
         os.replace(found.files["segmentation"], output)
-        bar.update(len(STAGES) - bar.n)
     return found.summary

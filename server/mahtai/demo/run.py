@@ -10,16 +10,16 @@ from typing import Any
 
 import click
 import numpy as np
-from MahtAILib.client.cases import LabelVersion, NewCase, NewLabel, add_label, create_case, list_labels
-from MahtAILib.client.connection import Connection
-from MahtAILib.client.study import StudyResult, StudyVolume, segment_study
 from scipy import ndimage
-from tqdm import tqdm
 
 from mahtai.demo.pictures import four_up
 from mahtai.demo.sample import DemoStudy, demo_study
 from mahtai.demo.server_process import running_server
+from mahtai.progress import StageBar
 from mahtai.volumes.segmentation_file import Segmentation, decode_segmentation, encode_segmentation
+from MahtAILib.client.cases import LabelVersion, NewCase, NewLabel, add_label, create_case, list_labels
+from MahtAILib.client.connection import Connection
+from MahtAILib.client.study import StudyResult, StudyVolume, segment_study
 
 MODEL = "brats_segresnet"
 SMALL_ISLAND_ML = 0.1
@@ -77,19 +77,13 @@ def run_demo(output: Path, synthetic: bool = False) -> dict[str, Any]:
 
 def _segment(connection: Connection, study: DemoStudy, clock: StageClock) -> StudyResult:
     volumes = {channel: StudyVolume(array, affine) for channel, (array, affine) in study.volumes.items()}
-    with tqdm(total=1.0, bar_format="{desc:14}{bar}{elapsed}") as bar:
+    with StageBar() as bar:
 
         def on_progress(stage: str, fraction: float, place: int | None) -> None:
-            if stage != bar.desc.strip(": "):
+            if bar.show(stage, fraction):
                 clock.enter(stage)
-                bar.set_description_str(stage, refresh=False)
-            bar.n = fraction
-            bar.refresh()
 
-        result = segment_study(connection, volumes, MODEL, on_progress=on_progress)
-        bar.n = 1.0
-        bar.set_description_str("done")
-    return result
+        return segment_study(connection, volumes, MODEL, on_progress=on_progress)
 
 
 def _without_islands(segmentation: Segmentation) -> np.ndarray:

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mahtai.errors import MahtaiError
 from MahtAILib.client.connection import Connection
 from MahtAILib.client.errors import ClientError
-
-from mahtai.errors import MahtaiError
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0

@@ -35,7 +35,9 @@ class RegionConfidence:
 
 def binary_entropy(probability: Tensor) -> Tensor:
     """Entropy of a yes/no decision in bits, 0..1, any shape."""
-    return (torch.special.entr(probability) + torch.special.entr(1 - probability)) / math.log(2)
+    # interpolation can step over 0 and 1 by a rounding error, where the entropy would be infinite
+    inside = probability.clamp(0, 1)
+    return (torch.special.entr(inside) + torch.special.entr(1 - inside)) / math.log(2)
 
 
 def voxel_confidence(probabilities: Tensor) -> Tensor:

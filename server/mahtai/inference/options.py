@@ -33,7 +33,7 @@ class Options:
 
     Attributes:
         reference: the sequence whose grid the result lies on; ``auto`` takes T1c, else T1, FLAIR, T2.
-        register: rigid registration to the reference; ``auto`` does it for volumes on another grid.
+        register: rigid registration to the reference; ``auto`` leaves out skull-stripped volumes on its grid.
         brain_mask: brain extraction; ``auto`` does it where the skull is still on.
         resample: to the model's voxel size; ``off`` feeds the reference grid as it is.
         check_sequences: refuse sequences that look swapped or doubled.

@@ -58,7 +58,7 @@ def warm_model(bundle: Bundle, device: str, precision: str) -> LoadedModel:
 
 
 def run(
-    request: InferenceRequest, report: Callable[[str, float], None], cancelled: Callable[[], bool]
+    request: InferenceRequest, report: Callable[[str, float], object], cancelled: Callable[[], bool]
 ) -> InferenceOutput:
     """Read the volumes, segment them, write the result.
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mahtai.errors import MahtaiError
-from mahtai.inference.brain_mask import brain_mask, is_skull_stripped
+from mahtai.inference.brain_mask import background_value, brain_mask, is_skull_stripped
 from mahtai.inference.intensity import zscore_foreground
 from mahtai.inference.options import Options
 from mahtai.inference.registration import register_rigid
@@ -72,7 +72,7 @@ class PreparedStudy:
     missing: tuple[str, ...]
 
 
-Report = Callable[[str, float], None]
+Report = Callable[[str, float], object]
 
 
 def choose_channels(study: Mapping[str, Volume], bundle: Bundle) -> tuple[list[str], tuple[str, ...]]:
@@ -127,7 +127,8 @@ def prepare_study(
         record.warnings.append(
             f"{SHORT_NAMES.get(channel, channel)} is missing: the model did without it, confidence is lowered."
         )
-    movements = _register(study, present, reference_name, options, report, record)
+    stripped = {channel for channel in present if is_skull_stripped(study[channel])}
+    movements = _register(study, present, reference_name, stripped, options, report, record)
     report("preparing", 0.0)
     grid = _model_grid(reference, bundle, options, record)
     aligned = torch.stack(
@@ -138,7 +139,7 @@ def prepare_study(
             for channel in present
         ]
     )[:, 0]
-    mask = _brain(study, present, reference_name, movements, aligned, grid, options, report, record)
+    mask = _brain(present, stripped, aligned, grid, options, report, record)
     if options.check_sequences == "on":
         check_sequences(aligned, mask, present)
     record.add("check sequences", options.check_sequences == "on")
@@ -176,19 +177,25 @@ def _register(
     study: Mapping[str, Volume],
     present: list[str],
     reference: str,
+    stripped: set[str],
     options: Options,
     report: Report,
     record: Record,
 ) -> dict[str, np.ndarray | None]:
-    """Rigid movement of each channel to the reference; None where none is needed."""
+    """Rigid movement of each channel to the reference; None where none is needed.
+
+    A common grid alone is no proof: scanners plan T1 before and after contrast alike while the patient
+    moves. Skull-stripped volumes on a common grid have been registered by whoever stripped them.
+    """
     movements: dict[str, np.ndarray | None] = {}
     others = [channel for channel in present if channel != reference]
     movements[reference] = None
     for number, channel in enumerate(others):
         movements[channel] = None
         same = study[channel].geometry.same_grid(study[reference].geometry)
-        if options.register == "off" or (options.register == "auto" and same):
-            reason = "switched off" if options.register == "off" else "on the reference's grid already"
+        prepared = same and {channel, reference} <= stripped
+        if options.register == "off" or (options.register == "auto" and prepared):
+            reason = "switched off" if options.register == "off" else "skull off and on the reference's grid already"
             record.add(f"register {channel} to {reference}", False, reason=reason)
             continue
         report("registering", number / len(others))
@@ -232,25 +239,16 @@ def _model_grid(reference: Geometry, bundle: Bundle, options: Options, record: R
     return grid
 
 
-def _background(array: np.ndarray) -> float:
-    """The value outside of the head: what most corners of the volume have in common, else 0."""
-    corners = array[np.ix_(*([0, -1] for _ in range(3)))].ravel()
-    values, counts = np.unique(corners, return_counts=True)
-    return float(values[counts.argmax()]) if counts.max() >= 6 else 0.0
-
-
 def _to_tensor(volume: Volume, device: torch.device) -> Tensor:
     """1 × I × J × K float32 with background 0."""
     array = np.ascontiguousarray(volume.array).astype(np.float32)
-    background = _background(array)
+    background = background_value(array)
     return torch.from_numpy(array - background if background else array)[None].to(device)
 
 
 def _brain(
-    study: Mapping[str, Volume],
     present: list[str],
-    reference: str,
-    movements: Mapping[str, np.ndarray | None],
+    stripped: set[str],
     aligned: Tensor,
     grid: Geometry,
     options: Options,
@@ -258,7 +256,6 @@ def _brain(
     record: Record,
 ) -> Tensor:
     """The brain on the model's grid, X × Y × Z bool."""
-    stripped = [channel for channel in present if is_skull_stripped(study[channel])]
     foreground = (aligned != 0).any(0)
     if options.brain_mask == "off" or (options.brain_mask == "auto" and len(stripped) == len(present)):
         reason = "switched off" if options.brain_mask == "off" else "the skull is off already"
@@ -266,8 +263,9 @@ def _brain(
         return foreground
     report("masking", 0.0)
     if stripped and options.brain_mask == "auto":
-        indices = [present.index(channel) for channel in stripped]
-        record.add("brain mask", True, method=f"taken from {', '.join(stripped)}, whose skull is off already")
+        named = [channel for channel in present if channel in stripped]
+        indices = [present.index(channel) for channel in named]
+        record.add("brain mask", True, method=f"taken from {', '.join(named)}, whose skull is off already")
         return (aligned[indices] != 0).any(0)
     source = next(channel for channel in ("t1", "t1c", *present) if channel in present)
     array = aligned[present.index(source)].cpu().numpy()

@@ -1,0 +1,333 @@
+"""One MahtAI server: its address, its token, and requests that always end, in an answer or a typed error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
+
+from MahtAILib.client.address import Bearer, clean_token, clean_url, is_loopback
+from MahtAILib.client.background import Task
+from MahtAILib.client.diagnosis import MAX_PROBLEM_BYTES, explain_answer, explain_failure, not_mahtai
+from MahtAILib.client.errors import (
+    BusyError,
+    ConnectionLostError,
+    ServerTooNewError,
+    ServerTooOldError,
+    WrongTokenError,
+)
+
+API_VERSION = 1
+"""The version of the server's API that this client speaks."""
+
+_MAX_JSON_BYTES = 16 * 2**20
+_MAX_RETRY_WAIT_S = 5.0
+_UPLOAD_CONNECT_TIMEOUT_S = 10.0
+_READ_CHUNK = 2**16
+_POOL = 10
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ServerInfo:
+    """What a server says about itself: its version and the version of its API."""
+
+    version: str
+    api: int
+
+
+class Body(Protocol):
+    """A request body of known length that can be sent more than once."""
+
+    def __len__(self) -> int:
+        """Its size in bytes."""
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        """Its pieces, from the beginning each time."""
+
+
+class Connection:
+    """Requests to one server, from any thread.
+
+    Every request has a time-out for connecting and for each wait for data. Those that may be repeated
+    without harm are repeated after a short pause when the connection breaks or the server is busy.
+
+    Usage::
+
+        with Connection("http://127.0.0.1:8391", token) as connection:
+            connection.probe()
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str = "",
+        *,
+        connect_timeout_s: float = 3.0,
+        read_timeout_s: float = 30.0,
+        retries: int = 2,
+        backoff_s: float = 0.3,
+        ca_file: str | None = None,
+    ) -> None:
+        """Nothing is sent yet.
+
+        Args:
+            url: ``http://host:port`` or ``https://…``; without a scheme http is meant.
+            token: the access token.
+            connect_timeout_s: for setting up a connection.
+            read_timeout_s: for each wait for data.
+            retries: how often a request that may be repeated is repeated.
+            backoff_s: pause before the first repetition; it doubles each time.
+            ca_file: certificates to trust instead of the system's.
+
+        Raises:
+            BadAddressError: ``url`` cannot be read.
+            WrongTokenError: ``token`` holds characters that no token has.
+        """
+        self.url = clean_url(url)
+        self.is_local = is_loopback(self.url)
+        self._timeouts = (connect_timeout_s, read_timeout_s)
+        self._retries = retries
+        self._backoff_s = backoff_s
+        self._login = Bearer(clean_token(token))
+        self._server: ServerInfo | None = None
+        self._session = requests.Session()
+        # a proxy from the environment would swallow requests to this very computer
+        self._session.trust_env = not self.is_local
+        if ca_file is not None:
+            self._session.verify = ca_file
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=_POOL))
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back the sockets that are kept open."""
+        self._session.close()
+
+    def probe(self) -> ServerInfo:
+        """Find out whether a MahtAI server that this client understands answers and accepts the token.
+
+        Raises:
+            ClientError: the one of its kinds that names what is wrong.
+        """
+        self._server = None
+        info = self.require_mahtai()
+        self.json("GET", "/v1/models", retry=False)
+        return info
+
+    def require_mahtai(self) -> ServerInfo:
+        """Make sure, once per connection, that it is a MahtAI server before anything is sent to it.
+
+        Raises:
+            NotMahtAIError, ServerTooOldError, ServerTooNewError: it is not, or not of this API version.
+            ClientError: it does not answer.
+        """
+        if self._server is None:
+            # without the token: whoever listens there has not shown yet that it may see it
+            try:
+                with self._opened("GET", "/healthz", login=Bearer("")) as response:
+                    document = self._document(response)
+            except WrongTokenError as error:
+                raise not_mahtai(self.url, "it wants a login of its own") from error
+            self._server = _server_info(document, self.url)
+        return self._server
+
+    def json(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        retry: bool | None = None,
+        task: Task | None = None,
+    ) -> Any:
+        """Send one JSON request and return the JSON answer (None for an empty one).
+
+        Args:
+            method: HTTP method.
+            path: from the root of the server.
+            body: to be sent as JSON, if not None.
+            headers: additional ones.
+            retry: whether the request may be repeated; by default whether its method is idempotent.
+            task: stops waiting between repetitions when it is stopped.
+
+        Raises:
+            ClientError: no answer, or one that is not a success.
+        """
+        data = None if body is None else json.dumps(body).encode()
+        sent = {"Accept": "application/json", **(headers or {})}
+        if data is not None:
+            sent["Content-Type"] = "application/json"
+
+        def once() -> Any:
+            with self._opened(method, path, data=data, headers=sent) as response:
+                return self._document(response)
+
+        may_repeat = method in ("GET", "HEAD", "PUT", "DELETE") if retry is None else retry
+        return self._repeated(once, task) if may_repeat else once()
+
+    def put(self, path: str, body: Body, headers: Mapping[str, str], task: Task | None = None) -> Any:
+        """Upload a body and return the JSON answer; repeated where the connection breaks.
+
+        Raises:
+            ClientError: no answer, or one that is not a success.
+        """
+        # the first number is also how long one piece of the body may take to go out
+        timeouts = (max(self._timeouts[0], _UPLOAD_CONNECT_TIMEOUT_S), self._timeouts[1])
+
+        def once() -> Any:
+            with self._opened("PUT", path, data=body, headers=headers, timeouts=timeouts) as response:
+                return self._document(response)
+
+        return self._repeated(once, task)
+
+    def download(
+        self, path: str, max_bytes: int, on_bytes: Callable[[int], None] | None = None, task: Task | None = None
+    ) -> bytes:
+        """Fetch a file; ``on_bytes`` is called with the number of bytes that are there.
+
+        Raises:
+            NotMahtAIError: it goes on after ``max_bytes``.
+            ClientError: no answer, or one that is not a success.
+        """
+
+        def once() -> bytes:
+            with self._opened("GET", path) as response:
+                return self._body(response, max_bytes, on_bytes, task)
+
+        return self._repeated(once, task)
+
+    @contextmanager
+    def events(self, path: str, silence_s: float) -> Iterator[requests.Response]:
+        """An answer that stays open; the body is for the caller to read, within ``explaining()``.
+
+        Args:
+            path: from the root of the server.
+            silence_s: how long no byte may come before the answer counts as timed out.
+        """
+        headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cache-Control": "no-store"}
+        with self._opened("GET", path, headers=headers, timeouts=(self._timeouts[0], silence_s)) as response:
+            yield response
+
+    @contextmanager
+    def _opened(
+        self,
+        method: str,
+        path: str,
+        *,
+        data: bytes | Body | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeouts: tuple[float, float] | None = None,
+        login: Bearer | None = None,
+    ) -> Iterator[requests.Response]:
+        """A successful answer whose body has not been read; every failure inside becomes a ClientError."""
+        try:
+            response = self._session.request(
+                method,
+                self.url + path,
+                data=data,  # type: ignore[arg-type]
+                headers=dict(headers or {}),
+                timeout=timeouts or self._timeouts,
+                auth=login or self._login,
+                stream=True,
+                allow_redirects=False,
+            )
+            with response:
+                if not 200 <= response.status_code < 300:
+                    problem = explain_answer(response, _beginning(response))
+                    if problem is not None:
+                        raise problem
+                yield response
+        except (requests.RequestException, HTTPError, OSError) as error:
+            raise explain_failure(error, self.url) from error
+
+    def _document(self, response: requests.Response) -> Any:
+        body = self._body(response, _MAX_JSON_BYTES)
+        if not body:
+            return None
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            raise not_mahtai(self.url, "its answer is not JSON") from error
+
+    def _body(
+        self,
+        response: requests.Response,
+        max_bytes: int,
+        on_bytes: Callable[[int], None] | None = None,
+        task: Task | None = None,
+    ) -> bytes:
+        body = bytearray()
+        for piece in response.iter_content(_READ_CHUNK):
+            body += piece
+            if len(body) > max_bytes:
+                raise not_mahtai(self.url, "its answer is far larger than it should be")
+            if on_bytes is not None:
+                on_bytes(len(body))
+            if task is not None:
+                task.check()
+        announced = response.headers.get("Content-Length", "")
+        # older versions of urllib3 take a body that ends too early for a whole one
+        if announced.isdigit() and "Content-Encoding" not in response.headers and len(body) < int(announced):
+            raise ConnectionLostError(
+                "The connection broke in the middle of an answer. Nothing was lost.", "Try again."
+            )
+        return bytes(body)
+
+    def _repeated(self, once: Callable[[], T], task: Task | None) -> T:
+        pause_s = self._backoff_s
+        for _ in range(self._retries):
+            try:
+                return once()
+            except (ConnectionLostError, BusyError) as error:
+                asked_s = error.retry_after_s if isinstance(error, BusyError) else None
+                if asked_s is not None and asked_s > _MAX_RETRY_WAIT_S:
+                    raise
+                wait_s = pause_s if asked_s is None else asked_s
+            (task or Task()).wait(wait_s)
+            pause_s *= 2
+        return once()
+
+
+def _beginning(response: requests.Response) -> bytes:
+    """Enough of an error's body to read what it says; what follows is of no interest."""
+    body = bytearray()
+    for piece in response.iter_content(_READ_CHUNK):
+        body += piece
+        if len(body) >= MAX_PROBLEM_BYTES:
+            break
+    return bytes(body)
+
+
+def _server_info(document: object, url: str) -> ServerInfo:
+    if (
+        not isinstance(document, dict)
+        or document.get("service") != "mahtai"
+        or not isinstance(document.get("api"), int)
+    ):
+        raise not_mahtai(url, "it does not say so at /healthz")
+    info = ServerInfo(str(document.get("version", "")), document["api"])
+    if info.api < API_VERSION:
+        raise ServerTooOldError(
+            f"The server is too old: MahtAI {info.version} speaks API {info.api}, this client needs {API_VERSION}.",
+            "Ask the person who runs the server to update it. Your work on this computer is safe.",
+        )
+    if info.api > API_VERSION:
+        raise ServerTooNewError(
+            f"The server is newer than this client: MahtAI {info.version} speaks API {info.api}, not {API_VERSION}.",
+            "Update MahtAI on this computer. Your work on this computer is safe.",
+        )
+    return info

@@ -1,0 +1,24 @@
+"""A stand-in server on real sockets, and a connection to it that does not wait long between tries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from stand_in_server import TOKEN, StandIn
+
+from MahtAILib.client.connection import Connection
+
+
+@pytest.fixture
+def server() -> Iterator[StandIn]:
+    """Gone when the test ends, whatever still listens."""
+    with StandIn() as server:
+        yield server
+
+
+@pytest.fixture
+def connection(server: StandIn) -> Iterator[Connection]:
+    """With the right token."""
+    with Connection(server.url, TOKEN, backoff_s=0.001) as connection:
+        yield connection

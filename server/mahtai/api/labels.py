@@ -1,0 +1,198 @@
+"""Label versions of a case: saved once, never changed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Response
+from fastapi.responses import FileResponse
+from pydantic import ConfigDict, Field
+
+from mahtai.api.forms import EXAMPLE_HASH, EXAMPLE_ID, Answer, Form, Identifier, Name, Sha256, Slug, Text
+from mahtai.api.openapi import FILE, problems
+from mahtai.api.services import Called
+from mahtai.api.volumes import private_headers
+from mahtai.cases.label_version import LabelDraft, LabelVersion
+from mahtai.errors import MahtaiError
+
+router = APIRouter(prefix="/v1/cases/{case}/labels", tags=["labels"], responses=problems(401))
+
+
+class ParentWanted(MahtaiError):
+    """A label came without saying which version it was made from."""
+
+    kind = "precondition-required"
+    title = "The parent of the label is not given"
+    status = 428
+
+
+class ParentUnclear(MahtaiError):
+    """Header and body of a label name different parents."""
+
+    kind = "parent-unclear"
+    title = "The parent of the label is not clear"
+    status = 422
+
+
+class LabelIn(Form):
+    """A label version to save."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "segmentation": EXAMPLE_HASH,
+                "parent": None,
+                "client_key": "5b1f1bfe-4f0c-4b57-a0b6-3d3a0ff2c0de",
+                "author": "reader-2",
+                "role": "radiologist",
+                "inference": EXAMPLE_ID,
+                "seconds_of_work": 95.5,
+                "verdict": "disagree",
+                "comment": "Oedema reached too far.",
+                "tools": {"Paint": 61.0, "Erase": 12.5},
+            }
+        }
+    )
+
+    segmentation: Sha256 = Field(description="SHA-256 of a .seg.nrrd that was uploaded with PUT /v1/volumes.")
+    parent: Identifier | None = Field(None, description="The version that was edited; must agree with If-Match.")
+    client_key: Identifier | None = Field(None, description="The same key again gives the same version.")
+    author: Name
+    role: Slug
+    inference: Identifier | None = Field(None, description="The AI proposal that was corrected.")
+    seconds_of_work: float | None = Field(None, ge=0, le=1e7, allow_inf_nan=False)
+    verdict: Literal["agree", "disagree"] | None = None
+    comment: Annotated[Text, Field(max_length=10_000)] = ""
+    tools: dict[Name, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict, max_length=100)
+
+    def draft(self, parent: str | None) -> LabelDraft:
+        """For the service; ``parent`` as the headers say."""
+        return LabelDraft(**{**self.model_dump(), "parent": parent})
+
+
+class SegmentOut(Answer):
+    """What a segment of a label holds."""
+
+    name: str
+    label_value: int
+    voxels: int
+    volume_ml: float
+
+
+class ComparisonOut(Answer):
+    """Difference to another segmentation."""
+
+    voxels_changed: int
+    dice: dict[str, float] = Field(description="By segment id; 1 where both are empty.")
+
+
+class LabelVersionOut(Answer):
+    """A saved label version; it never changes."""
+
+    id: str
+    case: str
+    number: int
+    segmentation: Sha256
+    bytes: int
+    author: str
+    role: str
+    created_at: datetime
+    parent: str | None
+    sibling_of: str | None = Field(description="Another version with the same parent: both were kept.")
+    inference: str | None
+    model: str | None
+    model_version: str | None
+    model_sha256: str | None
+    seconds_of_work: float | None
+    verdict: Literal["agree", "disagree"] | None
+    comment: str
+    tools: dict[str, float]
+    segments: dict[str, SegmentOut]
+    against_proposal: ComparisonOut | None
+    against_parent: ComparisonOut | None
+
+    @classmethod
+    def of(cls, version: LabelVersion) -> LabelVersionOut:
+        """From the service's view of the version."""
+        return cls.model_validate(version)
+
+
+class LabelVersionsOut(Answer):
+    """The label versions of a case, the oldest first."""
+
+    labels: list[LabelVersionOut]
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses={
+        200: {"model": LabelVersionOut, "description": "Saved before, with the same key."},
+        **problems(404, 409, 422, 428, 503, 507),
+    },
+)
+def add_label(
+    case: str,
+    wanted: LabelIn,
+    response: Response,
+    services: Called,
+    if_match: Annotated[str | None, Header(description="The edited version's id in quotes.")] = None,
+    if_none_match: Annotated[str | None, Header(description="`*` for a first version.")] = None,
+) -> LabelVersionOut:
+    """Save a label version. Two versions of one parent are both kept; the second one says `sibling_of`.
+
+    What was answered with 201 or 200 survives whatever happens to the server.
+    """
+    parent = parent_of(if_match, if_none_match, wanted.parent)
+    version, is_new = services.labels.add(case, wanted.draft(parent))
+    response.status_code = 201 if is_new else 200
+    response.headers["Location"] = f"/v1/cases/{case}/labels/{version.id}"
+    response.headers["ETag"] = f'"{version.id}"'
+    return LabelVersionOut.of(version)
+
+
+@router.get("", responses=problems(404))
+def list_labels(case: str, services: Called) -> LabelVersionsOut:
+    """All versions of a case, the oldest first."""
+    return LabelVersionsOut(labels=[LabelVersionOut.of(version) for version in services.labels.list(case)])
+
+
+@router.get("/{version}", responses=problems(404))
+def get_label(case: str, version: str, response: Response, services: Called) -> LabelVersionOut:
+    """One version."""
+    found = services.labels.get(case, version)
+    response.headers["ETag"] = f'"{found.id}"'
+    return LabelVersionOut.of(found)
+
+
+@router.get("/{version}/content", response_class=FileResponse, responses={**FILE, **problems(404)})
+def get_label_content(case: str, version: str, services: Called) -> FileResponse:
+    """The .seg.nrrd file of a version, byte for byte as it was saved."""
+    found, path = services.labels.content(case, version)
+    headers = private_headers(found.segmentation)
+    return FileResponse(
+        path, media_type="application/x-nrrd", filename=f"label-{found.number}.seg.nrrd", headers=headers
+    )
+
+
+def parent_of(if_match: str | None, if_none_match: str | None, in_body: str | None) -> str | None:
+    """The parent that the headers name; None for a first version.
+
+    Raises:
+        ParentWanted: neither header is there.
+        ParentUnclear: they contradict each other or the body.
+    """
+    if if_match is None and if_none_match is None:
+        raise ParentWanted(
+            "The label does not say which version it was made from. Nothing was saved.",
+            'Send If-Match with the id of the edited version in quotes, or "If-None-Match: *" for a first version.',
+        )
+    named = None if if_match is None else if_match.strip().removeprefix("W/").strip('"')
+    is_first = if_none_match is not None and if_none_match.strip() == "*"
+    if (named is None) != is_first or (in_body is not None and in_body != named):
+        raise ParentUnclear(
+            "The headers and the body name different parents. Nothing was saved.",
+            "Send the same version in If-Match and in parent, or If-None-Match: * without a parent.",
+        )
+    return named

@@ -1,0 +1,158 @@
+"""Volumes and label files by the hash of their content."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi.responses import FileResponse
+from pydantic import ConfigDict, Field
+from starlette.requests import ClientDisconnect
+
+from mahtai.api.forms import EXAMPLE_HASH, Answer, Form, Sha256
+from mahtai.api.openapi import FILE, FILE_BODY, problems
+from mahtai.api.services import Called
+from mahtai.cases.blob import BlobRecord
+from mahtai.cases.intake import Upload
+from mahtai.errors import MahtaiError
+
+CHUNK_BYTES = 1 << 20
+DRAIN_LIMIT_S = 20.0
+CHECKS_AT_ONCE = 2
+"""Uploads whose voxels are looked at in the same moment: each holds a whole volume in memory."""
+
+router = APIRouter(prefix="/v1/volumes", tags=["volumes"], responses=problems(401))
+
+Hash = Annotated[Sha256, Path(description="SHA-256 of the decoded content.")]
+
+_checks: CapacityLimiter | None = None
+
+
+class VolumeOut(Answer):
+    """A volume or a label file on the server."""
+
+    sha256: Sha256
+    bytes: int
+    kind: Literal["volume", "segmentation"]
+    format: str
+    dtype: str
+    shape: list[int] = Field(description="Voxels along I, J, K.")
+    spacing_mm: list[float]
+    ijk_to_ras: list[list[float]] = Field(description="4×4, voxel indices to RAS in mm.")
+    left_handed: bool
+    warnings: list[str]
+    created_at: datetime
+
+    @classmethod
+    def of(cls, blob: BlobRecord) -> VolumeOut:
+        """From the record of a blob."""
+        own = {"sha256": blob.sha256, "bytes": blob.bytes, "created_at": blob.created_at}
+        return cls.model_validate({**blob.info, **own})
+
+
+class MissingIn(Form):
+    """Hashes to look for."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"sha256": [EXAMPLE_HASH]}})
+
+    sha256: list[Sha256] = Field(max_length=1000)
+
+
+class MissingOut(Answer):
+    """Those that would have to be uploaded."""
+
+    missing: list[Sha256]
+
+
+@router.post("/missing", responses=problems(422))
+def find_missing(wanted: MissingIn, services: Called) -> MissingOut:
+    """Which of these volumes the server does not have, in one round trip."""
+    return MissingOut(missing=services.intake.missing(wanted.sha256))
+
+
+@router.put(
+    "/{sha256}",
+    responses={201: {"model": VolumeOut, "description": "It was new."}, **problems(413, 415, 422, 503, 507)},
+    openapi_extra=FILE_BODY,
+)
+async def upload_volume(
+    sha256: Hash,
+    request: Request,
+    response: Response,
+    services: Called,
+    content_encoding: Annotated[str, Header(description="`identity`, `gzip` or `zstd`.")] = "identity",
+) -> VolumeOut:
+    """Upload a volume (NRRD, NIfTI, a zip of one DICOM series) or a segmentation (.seg.nrrd).
+
+    It is hashed, and its header and voxels are checked; what is refused leaves nothing behind. 200 if the server
+    had it already.
+    """
+    known = await to_thread.run_sync(services.intake.find, sha256)
+    if known is not None:
+        await _drain(request)
+        return VolumeOut.of(known)
+    length = request.headers.get("content-length", "")
+    announced = int(length) if length.isascii() and length.isdigit() else None
+    try:
+        upload = await to_thread.run_sync(services.intake.begin, sha256, content_encoding, announced)
+        blob, is_new = await _take(upload, request)
+    except MahtaiError:
+        await _drain(request)  # a client that is still sending would not see the answer
+        raise
+    response.status_code = 201 if is_new else 200
+    return VolumeOut.of(blob)
+
+
+@router.head("/{sha256}", responses={200: {"description": "It is here."}, **problems(404)})
+def has_volume(sha256: Hash, services: Called) -> Response:
+    """Whether the server has a volume."""
+    blob, _ = services.intake.get(sha256)
+    return Response(headers={"Content-Length": str(blob.bytes), "ETag": f'"{sha256}"'})
+
+
+@router.get("/{sha256}", response_class=FileResponse, responses={**FILE, **problems(404)})
+def get_volume(sha256: Hash, services: Called) -> FileResponse:
+    """The bytes as they were uploaded, decoded."""
+    _, path = services.intake.get(sha256)
+    return FileResponse(path, media_type="application/octet-stream", headers=private_headers(sha256))
+
+
+def private_headers(sha256: str) -> dict[str, str]:
+    """For a file that may be somebody's scan: no cache keeps it, no browser guesses what it is."""
+    return {"ETag": f'"{sha256}"', "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+async def _take(upload: Upload, request: Request) -> tuple[BlobRecord, bool]:
+    """Write the body as it comes, off the event loop; a client that goes away leaves nothing behind."""
+    try:
+        waiting = bytearray()
+        async for chunk in request.stream():
+            waiting += chunk
+            if len(waiting) >= CHUNK_BYTES:
+                await to_thread.run_sync(upload.write, bytes(waiting))
+                waiting.clear()
+        await to_thread.run_sync(upload.write, bytes(waiting))
+        return await to_thread.run_sync(upload.finish, limiter=_check_limiter())
+    finally:
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(upload.close)
+
+
+async def _drain(request: Request) -> None:
+    """Read what the client is still sending, for a while, so that it comes to read the answer."""
+    with anyio.move_on_after(DRAIN_LIMIT_S):
+        try:
+            async for _ in request.stream():
+                pass
+        except (ClientDisconnect, RuntimeError):  # gone, or the body was read to its end before
+            return
+
+
+def _check_limiter() -> CapacityLimiter:
+    global _checks
+    if _checks is None:
+        _checks = CapacityLimiter(CHECKS_AT_ONCE)
+    return _checks

@@ -1,0 +1,171 @@
+"""Puts the server together and runs it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import uvicorn
+from anyio import to_thread
+from fastapi import FastAPI
+
+from mahtai import __version__
+from mahtai.api import cases, health, inferences, labels, models, openapi, problems, reference, volumes
+from mahtai.api.gate import AccessLog, Gate
+from mahtai.api.services import Services
+from mahtai.cases.intake import Intake
+from mahtai.cases.labels import Labels
+from mahtai.cases.studies import Cases
+from mahtai.data_folder import DataFolder
+from mahtai.db.engine import Database
+from mahtai.db.migrate import upgrade
+from mahtai.errors import MahtaiError
+from mahtai.jobs.service import Jobs
+from mahtai.models.catalogue import Catalogue
+from mahtai.security.token import load_or_create
+from mahtai.settings import LOOPBACK, Settings
+from mahtai.volumes.store import BlobStore
+
+SHUTDOWN_LIMIT_S = 3
+
+_log = logging.getLogger("mahtai")
+
+
+class PortInUse(MahtaiError):
+    """Something else listens at the server's address."""
+
+    kind = "port-in-use"
+    title = "The server cannot listen"
+    status = 500
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application; nothing is opened before it starts.
+
+    The data folder must be held (``DataFolder``) while it runs.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        services, close = await to_thread.run_sync(start_services, settings)
+        app.state.services = services
+        try:
+            yield
+        finally:
+            await to_thread.run_sync(close)
+
+    app = FastAPI(title="MahtAI", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    for resource in (health, models, volumes, inferences, cases, labels, reference):
+        app.include_router(resource.router)
+    problems.install(app)
+    openapi.install(app)
+    app.add_middleware(Gate)
+    app.add_middleware(AccessLog)  # the one added last is the outermost
+    return app
+
+
+def start_services(settings: Settings) -> tuple[Services, Callable[[], None]]:
+    """Open the databases, bring them up to date, take up unfinished jobs.
+
+    Returns:
+        the services, and what closes them.
+
+    Raises:
+        MahtaiError: the token, the database or the disk cannot be used.
+    """
+    token = load_or_create(settings.config_dir)
+    database = Database(settings.database_url)
+    upgrade(database)
+    store = BlobStore(settings.blobs_dir)
+    store.sweep_partials()
+    catalogue = Catalogue(settings.models_path)
+    intake = Intake(settings, database, store)
+    jobs = Jobs(settings, database, store, catalogue)
+    jobs.start()
+    services = Services(
+        settings=settings,
+        token=token,
+        catalogue=catalogue,
+        intake=intake,
+        jobs=jobs,
+        cases=Cases(database, intake),
+        labels=Labels(database, store),
+        check_database=database.check,
+    )
+
+    def close() -> None:
+        jobs.stop()
+        database.close()
+
+    return services, close
+
+
+def serve(settings: Settings, announce: Callable[[str], None] | None = None) -> None:
+    """Run the server until it is told to stop (Ctrl+C, SIGTERM).
+
+    Args:
+        announce: called with the address once the port is the server's own; by default it is logged.
+
+    Raises:
+        MahtaiError: the data folder, the port or the database cannot be used.
+    """
+    os.umask(0o077)  # everything that the server writes is for its user only
+    set_up_logging(settings.log_level)
+    if settings.host not in LOOPBACK:
+        _log.warning("listening on %s: other computers can reach this server without encryption", settings.host)
+    with DataFolder(settings.data_dir), _bind(settings) as listener:
+        port = listener.getsockname()[1]
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        (announce or (lambda url: _log.info("MahtAI %s at %s", __version__, url)))(f"http://{host}:{port}")
+        config = uvicorn.Config(
+            create_app(settings),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ws="none",
+            timeout_graceful_shutdown=SHUTDOWN_LIMIT_S,
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def set_up_logging(level: str) -> None:
+    """One line an event to standard error; libraries speak up only when something is wrong."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("mahtai").setLevel(level.upper())
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def _bind(settings: Settings) -> socket.socket:
+    """Take the port; connections are refused, not kept waiting, until the server listens."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    if sys.platform != "win32":  # there it would let two servers share the port
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise PortInUse(
+            f"The address {settings.host}:{settings.port} cannot be used ({error.strerror}).",
+            "Another program, perhaps another MahtAI server, has the port. Stop it, or choose another port with "
+            "MAHTAI_PORT or --port.",
+        ) from error
+    return listener
+
+
+def main() -> None:
+    """Run the server with settings from the environment."""
+    try:
+        serve(Settings.from_environment())
+    except MahtaiError as error:
+        sys.exit(f"{error.title}: {error}")
+
+
+if __name__ == "__main__":
+    main()

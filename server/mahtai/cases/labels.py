@@ -1,0 +1,261 @@
+"""Label versions: immutable, a tree, each with where it comes from and what was changed."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from mahtai.cases.comparison import Comparison, SegmentContent, compare, contents
+from mahtai.cases.label_version import (
+    LabelDraft,
+    LabelError,
+    LabelVersion,
+    UnknownParent,
+    UnknownProposal,
+    UnknownVersion,
+    Verdict,
+    WrongGrid,
+)
+from mahtai.cases.studies import KeyReused, find_case, reference_geometry
+from mahtai.db.blobs import find_blob
+from mahtai.db.engine import Database
+from mahtai.db.tables import InferenceRow, LabelVersionRow
+from mahtai.jobs.inference import VolumeMissing
+from mahtai.volumes.geometry import Geometry
+from mahtai.volumes.segmentation_file import Segmentation, decode_segmentation
+from mahtai.volumes.store import BlobStore
+from mahtai.volumes.volume import VolumeError
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What a draft refers to, looked up."""
+
+    geometry: Geometry
+    parent_blob: str | None
+    proposal_blob: str | None
+    model: tuple[str, str, str] | None
+
+
+class Labels:
+    """Label versions of all cases. What ``add`` has returned survives whatever happens to the server."""
+
+    def __init__(self, database: Database, store: BlobStore) -> None:
+        self._database = database
+        self._store = store
+
+    def add(self, case_id: str, draft: LabelDraft) -> tuple[LabelVersion, bool]:
+        """Save a version; its file is in the store already, one transaction makes it a version.
+
+        Returns:
+            the version, and whether it is new.
+
+        Raises:
+            UnknownCase, UnknownParent, UnknownProposal: it refers to something that is not there.
+            VolumeMissing: the file was not uploaded.
+            LabelError, WrongGrid: the file is no segmentation of this case.
+            KeyReused: the client key stands for another file.
+            StorageFull, DatabaseUnavailable: nothing was saved.
+        """
+        with self._database.read() as session:
+            known = self._known(session, case_id, draft)
+            if known is not None:
+                return known, False
+            origin = _look_up(session, case_id, draft)
+        values = self._measure(draft, origin)
+        while True:
+            try:
+                return self._insert(case_id, draft, values)
+            except IntegrityError:  # the same number or key was taken in this moment
+                continue
+
+    def list(self, case_id: str) -> list[LabelVersion]:
+        """All versions of a case, the oldest first.
+
+        Raises:
+            UnknownCase: there is none of that id.
+        """
+        with self._database.read() as session:
+            find_case(session, case_id)
+            wanted = select(LabelVersionRow).where(LabelVersionRow.case_id == case_id).order_by(LabelVersionRow.number)
+            return [_view(session, row) for row in session.scalars(wanted)]
+
+    def get(self, case_id: str, version: str) -> LabelVersion:
+        """One version.
+
+        Raises:
+            UnknownCase, UnknownVersion: there is none of that id.
+        """
+        with self._database.read() as session:
+            find_case(session, case_id)
+            row = _find_version(session, case_id, version)
+            if row is None:
+                raise UnknownVersion("The case has no label version of this id.", "Open the list of versions again.")
+            return _view(session, row)
+
+    def content(self, case_id: str, version: str) -> tuple[LabelVersion, Path]:
+        """A version and where its file lies.
+
+        Raises:
+            UnknownCase, UnknownVersion: there is none of that id.
+            UnknownBlob: the file is gone from the store.
+        """
+        found = self.get(case_id, version)
+        return found, self._store.path(found.segmentation)
+
+    def _known(self, session: Session, case_id: str, draft: LabelDraft) -> LabelVersion | None:
+        if draft.client_key is None:
+            return None
+        wanted = select(LabelVersionRow).where(
+            LabelVersionRow.case_id == case_id, LabelVersionRow.client_key == draft.client_key
+        )
+        row = session.scalar(wanted)
+        if row is None:
+            return None
+        if (row.segmentation, row.parent_id) != (draft.segmentation, draft.parent):
+            raise KeyReused("This client key stands for another label already.", "Use a new key for a new version.")
+        return _view(session, row)
+
+    def _measure(self, draft: LabelDraft, origin: _Origin) -> dict[str, Any]:
+        """Columns that follow from the files: contents, and changes against proposal and parent."""
+        saved = self._segmentation(draft.segmentation, origin.geometry)
+        model, version, sha256 = origin.model or (None, None, None)
+        return {
+            "model": model,
+            "model_version": version,
+            "model_sha256": sha256,
+            "segments": {segment: asdict(content) for segment, content in contents(saved).items()},
+            "against_proposal": self._compare(saved, origin.proposal_blob),
+            "against_parent": self._compare(saved, origin.parent_blob),
+        }
+
+    def _segmentation(self, sha256: str, grid: Geometry) -> Segmentation:
+        segmentation = decode_segmentation(self._store.read_bytes(sha256))
+        try:
+            return segmentation.on_grid(grid)
+        except VolumeError as error:
+            raise WrongGrid(error.reason, error.hint) from error
+
+    def _compare(self, saved: Segmentation, other: str | None) -> dict[str, Any] | None:
+        if other is None or not self._store.has(other):
+            return None
+        try:
+            return asdict(compare(saved, self._segmentation(other, saved.geometry)))
+        except WrongGrid:  # the proposal was made on the grid of another volume
+            return None
+
+    def _insert(self, case_id: str, draft: LabelDraft, values: Mapping[str, Any]) -> tuple[LabelVersion, bool]:
+        with self._database.write() as session:
+            find_case(session, case_id, lock=True)
+            known = self._known(session, case_id, draft)
+            if known is not None:
+                return known, False
+            of_case = LabelVersionRow.case_id == case_id
+            last = session.scalar(select(func.max(LabelVersionRow.number)).where(of_case)) or 0
+            siblings = select(LabelVersionRow.id).where(
+                of_case, LabelVersionRow.parent_id.is_not_distinct_from(draft.parent)
+            )
+            row = LabelVersionRow(
+                id=str(uuid.uuid4()),
+                case_id=case_id,
+                number=last + 1,
+                parent_id=draft.parent,
+                sibling_of=session.scalar(siblings.order_by(LabelVersionRow.number).limit(1)),
+                client_key=draft.client_key,
+                segmentation=draft.segmentation,
+                author=draft.author,
+                role=draft.role,
+                inference_id=draft.inference,
+                seconds_of_work=draft.seconds_of_work,
+                verdict=draft.verdict,
+                comment=draft.comment,
+                tools=dict(draft.tools),
+                **values,
+            )
+            session.add(row)
+            session.flush()
+            return _view(session, row), True
+
+
+def _look_up(session: Session, case_id: str, draft: LabelDraft) -> _Origin:
+    geometry = reference_geometry(session, find_case(session, case_id))
+    blob = find_blob(session, draft.segmentation)
+    if blob is None:
+        raise VolumeMissing(
+            "The server does not have the segmentation file.",
+            "Upload it first; nothing was saved.",
+            (draft.segmentation,),
+        )
+    if blob.kind != "segmentation":
+        raise LabelError(
+            "What was sent is a scan, not a segmentation.", "Save the segmentation itself (.seg.nrrd) as the label."
+        )
+    parent_blob = None
+    if draft.parent is not None:
+        parent = _find_version(session, case_id, draft.parent)
+        if parent is None:
+            raise UnknownParent(
+                "The version that was edited is not one of this case. Nothing was saved.",
+                "Open the list of versions again and choose the one that you edited.",
+            )
+        parent_blob = parent.segmentation
+    proposal_blob, model = _proposal(session, draft.inference)
+    return _Origin(geometry, parent_blob, proposal_blob, model)
+
+
+def _proposal(session: Session, inference: str | None) -> tuple[str | None, tuple[str, str, str] | None]:
+    if inference is None:
+        return None, None
+    row = session.scalar(select(InferenceRow).where(InferenceRow.id == inference))
+    if row is None or row.state != "succeeded":
+        raise UnknownProposal(
+            "The inference that this label comes from has no result on this server. Nothing was saved.",
+            "Save it without the inference, or run the model again.",
+        )
+    part = (row.parts or {}).get("segmentation", {})
+    return part.get("sha256"), (row.model, row.model_version, row.model_sha256)
+
+
+def _find_version(session: Session, case_id: str, version: str) -> LabelVersionRow | None:
+    if not (len(version) == 36 and version.isascii() and version.isprintable()):
+        return None
+    wanted = select(LabelVersionRow).where(LabelVersionRow.case_id == case_id, LabelVersionRow.id == version)
+    return session.scalar(wanted)
+
+
+def _view(session: Session, row: LabelVersionRow) -> LabelVersion:
+    blob = find_blob(session, row.segmentation)
+    return LabelVersion(
+        id=row.id,
+        case=row.case_id,
+        number=row.number,
+        segmentation=row.segmentation,
+        bytes=0 if blob is None else blob.bytes,
+        author=row.author,
+        role=row.role,
+        created_at=row.created_at,
+        parent=row.parent_id,
+        sibling_of=row.sibling_of,
+        inference=row.inference_id,
+        model=row.model,
+        model_version=row.model_version,
+        model_sha256=row.model_sha256,
+        seconds_of_work=row.seconds_of_work,
+        verdict=cast("Verdict | None", row.verdict),
+        comment=row.comment,
+        tools=row.tools,
+        segments={segment: SegmentContent(**content) for segment, content in row.segments.items()},
+        against_proposal=_comparison(row.against_proposal),
+        against_parent=_comparison(row.against_parent),
+    )
+
+
+def _comparison(stored: Mapping[str, Any] | None) -> Comparison | None:
+    return None if stored is None else Comparison(**stored)

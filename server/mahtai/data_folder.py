@@ -1,0 +1,104 @@
+"""The server's data folder: private to its user, held by one server at a time, with room to spare."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from mahtai.errors import MahtaiError
+from mahtai.volumes.store import StorageFull
+
+LOCK_FILE = "server.lock"
+
+
+class DataFolderError(MahtaiError):
+    """The folder cannot be made or written."""
+
+    kind = "data-folder"
+    title = "The data folder cannot be used"
+    status = 500
+
+
+class DataFolderInUse(DataFolderError):
+    """Another server has this folder open."""
+
+    kind = "data-folder-in-use"
+    title = "Another MahtAI server is running"
+
+
+def free_bytes(folder: Path) -> int:
+    """Room on the folder's disk for this user."""
+    return shutil.disk_usage(folder).free
+
+
+def require_room(folder: Path, wanted: int) -> None:
+    """Refuse new work while what has been accepted can still be finished.
+
+    Raises:
+        StorageFull: less than ``wanted`` bytes are free.
+    """
+    free = free_bytes(folder)
+    if free < wanted:
+        raise StorageFull(
+            f"The server's disk is almost full ({free / 1e6:,.0f} MB free, {wanted / 1e6:,.0f} MB are needed). "
+            "Nothing was stored; all else is safe.",
+            "Free some space on the server (or ask who looks after it), then try again.",
+        )
+
+
+class DataFolder:
+    """Makes the folder and holds it for one process; the system lets go of it however the process ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> DataFolder:
+        """Take the folder.
+
+        Raises:
+            DataFolderInUse: another process has it.
+            DataFolderError: it cannot be made or written.
+        """
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._descriptor = os.open(self._folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise DataFolderError(
+                f"The data folder {self._folder} cannot be written ({error.strerror}).",
+                "Check who owns it, or choose another one with MAHTAI_DATA_DIR.",
+            ) from error
+        try:
+            _lock(self._descriptor)
+        except OSError as error:
+            self._close()
+            raise DataFolderInUse(
+                f"Another MahtAI server is already using {self._folder}.",
+                "Use that server, stop it first, or give this one its own folder with MAHTAI_DATA_DIR.",
+            ) from error
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Let go of it."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

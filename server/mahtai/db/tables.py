@@ -1,0 +1,169 @@
+"""The tables. What they hold is true; everything else (progress, places in the line) is derived."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+def now() -> datetime:
+    """The time in UTC, which is what every table stores."""
+    return datetime.now(timezone.utc)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware datetimes, also from SQLite, which forgets the zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Store UTC."""
+        return None if value is None else value.astimezone(timezone.utc)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give UTC back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
+
+
+class Base(DeclarativeBase):
+    """Parent of all tables."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {dict[str, Any]: JSON, datetime: UtcDateTime}  # noqa: RUF012
+
+
+Sha256 = String(64)
+Identifier = String(36)
+
+
+class VolumeRow(Base):
+    """A blob that was checked and accepted: an uploaded volume, a label, or a part of a result."""
+
+    __tablename__ = "volumes"
+
+    sha256: Mapped[str] = mapped_column(Sha256, primary_key=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    kind: Mapped[str] = mapped_column(String(16))
+    format: Mapped[str] = mapped_column(String(16))
+    info: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class InferenceRow(Base):
+    """An accepted job. ``number`` is its order in the line; ``current`` marks the one that a repeated request gets."""
+
+    __tablename__ = "inferences"
+    __table_args__ = (
+        Index(
+            "uq_inferences_key_current",
+            "key",
+            unique=True,
+            sqlite_where=text("current"),
+            postgresql_where=text("current"),
+        ),
+        Index("ix_inferences_state_number", "state", "number"),
+        {"sqlite_autoincrement": True},
+    )
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(Identifier, unique=True)
+    key: Mapped[str] = mapped_column(Sha256)
+    current: Mapped[bool] = mapped_column(Boolean, default=True)
+    model: Mapped[str] = mapped_column(String(128))
+    model_version: Mapped[str] = mapped_column(String(64))
+    model_sha256: Mapped[str] = mapped_column(Sha256)
+    inputs: Mapped[dict[str, Any]]
+    options: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(16), default="queued")
+    starts: Mapped[int] = mapped_column(Integer, default=0)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    problem_kind: Mapped[str | None] = mapped_column(String(64))
+    problem_reason: Mapped[str | None] = mapped_column(Text)
+    problem_hint: Mapped[str | None] = mapped_column(Text)
+    parts: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    summary: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class CaseRow(Base):
+    """A study that people work on. ``name`` is for display and holds no patient data."""
+
+    __tablename__ = "cases"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(Identifier, unique=True)
+    name: Mapped[str] = mapped_column(String(200))
+    task: Mapped[str] = mapped_column(String(64))
+    reference: Mapped[str] = mapped_column(String(32))
+    client_key: Mapped[str | None] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class CaseVolumeRow(Base):
+    """Which volume lies in which slot of a case."""
+
+    __tablename__ = "case_volumes"
+
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"), primary_key=True)
+    slot: Mapped[str] = mapped_column(String(32), primary_key=True)
+    sha256: Mapped[str] = mapped_column(ForeignKey("volumes.sha256"))
+
+
+class LabelVersionRow(Base):
+    """A saved label. Rows are only ever added."""
+
+    __tablename__ = "label_versions"
+    __table_args__ = (UniqueConstraint("case_id", "number"), UniqueConstraint("case_id", "client_key"))
+
+    id: Mapped[str] = mapped_column(Identifier, primary_key=True)
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"))
+    number: Mapped[int] = mapped_column(Integer)
+    parent_id: Mapped[str | None] = mapped_column(ForeignKey("label_versions.id"), index=True)
+    sibling_of: Mapped[str | None] = mapped_column(ForeignKey("label_versions.id"))
+    client_key: Mapped[str | None] = mapped_column(String(64))
+    segmentation: Mapped[str] = mapped_column(ForeignKey("volumes.sha256"))
+    author: Mapped[str] = mapped_column(String(200))
+    role: Mapped[str] = mapped_column(String(32))
+    inference_id: Mapped[str | None] = mapped_column(ForeignKey("inferences.id"))
+    model: Mapped[str | None] = mapped_column(String(128))
+    model_version: Mapped[str | None] = mapped_column(String(64))
+    model_sha256: Mapped[str | None] = mapped_column(Sha256)
+    seconds_of_work: Mapped[float | None] = mapped_column(Float)
+    verdict: Mapped[str | None] = mapped_column(String(16))
+    comment: Mapped[str] = mapped_column(Text, default="")
+    tools: Mapped[dict[str, Any]]
+    segments: Mapped[dict[str, Any]]
+    against_proposal: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    against_parent: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    created_at: Mapped[datetime] = mapped_column(default=now)

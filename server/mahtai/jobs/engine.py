@@ -1,0 +1,286 @@
+"""The engine: one process a device, kept warm, replaced when it dies or does not obey."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mahtai.errors import MahtaiError
+from mahtai.jobs.engine_child import ENDED, EngineChild, Message
+
+EngineState = Literal["starting", "ready", "busy", "broken", "stopped"]
+
+CANCEL_GRACE_S = 1.0
+"""How long a cancelled job may take to stop by itself before its process is ended."""
+
+START_LIMIT_S = 180.0
+
+_log = logging.getLogger(__name__)
+
+
+class EngineFailure(MahtaiError):
+    """A job that the engine could not finish; ``kind`` tells the cause apart."""
+
+    title = "The engine could not finish"
+    status = 500
+
+    def __init__(self, kind: str, reason: str, hint: str) -> None:
+        super().__init__(reason, hint)
+        self.kind = kind  # type: ignore[misc]  # told by the engine process, not known to the class
+
+
+class _NeverBegun(Exception):
+    """The process ended before it had looked at the job."""
+
+
+class JobCancelled(Exception):
+    """The job was stopped because its owner wished so."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One inference in plain types; see ``mahtai.inference.service.InferenceRequest``."""
+
+    job: str
+    model_folder: Path
+    inputs: Mapping[str, Path]
+    options: Mapping[str, Any]
+    output_folder: Path
+
+
+@dataclass(frozen=True)
+class EngineOutput:
+    """Files by name and the summary."""
+
+    files: dict[str, Path]
+    summary: dict[str, Any]
+
+
+class Engine:
+    """Runs one inference at a time in a process of its own.
+
+    Args:
+        device, threads: handed to the inference.
+        stall_s: seconds without a message after which a running job is given up.
+        first_model: folder of the model to load before it is asked for, if any.
+    """
+
+    def __init__(
+        self, device: str, threads: int | None, stall_s: float, first_model: Callable[[], Path | None]
+    ) -> None:
+        self._device = device
+        self._threads = threads
+        self._stall_s = stall_s
+        self._first_model = first_model
+        self._condition = threading.Condition()
+        self._child: EngineChild | None = None
+        self._broken: str | None = None
+        self._job: str | None = None
+        self._wanted = False
+        self._stopping = False
+        self._keeper = threading.Thread(target=self._keep_alive, name="engine-keeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin to load PyTorch in the background."""
+        self._wanted = True
+        self._keeper.start()
+
+    def stop(self) -> None:
+        """End the process; a job that runs sees an ``EngineFailure``."""
+        with self._condition:
+            self._stopping = True
+            self._condition.notify_all()
+            if self._child is not None:
+                self._child.kill()
+        if self._keeper.is_alive():
+            self._keeper.join(timeout=10.0)
+
+    @property
+    def state(self) -> tuple[EngineState, str]:
+        """The state, and the reason if it is ``broken``."""
+        with self._condition:
+            if self._stopping:
+                return "stopped", ""
+            if self._broken is not None:
+                return "broken", self._broken
+            if self._child is None or not self._child.is_ready:
+                return "starting", ""
+            return ("busy" if self._job else "ready"), ""
+
+    @property
+    def pid(self) -> int | None:
+        """Of the present process."""
+        with self._condition:
+            return None if self._child is None else self._child.pid
+
+    def run(self, work: Work, report: Callable[[str, float], None], cancelled: Callable[[], bool]) -> EngineOutput:
+        """Run one job; call it from one thread at a time.
+
+        Raises:
+            EngineFailure: with what the engine said, or that it died; the next job gets a fresh process.
+            JobCancelled: ``cancelled`` had become true and ``cancel`` was called.
+        """
+        while True:
+            child = self._wait_until_ready(cancelled)
+            with self._condition:
+                self._job = work.job
+            try:
+                child.send({"do": "run", "job": work.job, "request": self._request(work)})
+                return self._follow(child, work.job, report, cancelled)
+            except _NeverBegun:
+                continue  # the process had died while it was idle; the keeper has started another
+            finally:
+                with self._condition:
+                    self._job = None
+
+    def cancel(self, job: str) -> None:
+        """Stop a job, by kindness first and by force after ``CANCEL_GRACE_S``."""
+        with self._condition:
+            child = self._child if self._job == job else None
+            self._condition.notify_all()
+        if child is not None:
+            child.send({"do": "cancel", "job": job})
+            child.messages.put({"event": "cancel-wanted", "job": job})
+
+    def _request(self, work: Work) -> dict[str, Any]:
+        return {
+            "model_folder": str(work.model_folder),
+            "inputs": {channel: str(path) for channel, path in work.inputs.items()},
+            "options": dict(work.options),
+            "output_folder": str(work.output_folder),
+            "device": self._device,
+            "threads": self._threads,
+        }
+
+    def _wait_until_ready(self, cancelled: Callable[[], bool]) -> EngineChild:
+        with self._condition:
+            if self._broken is not None:  # whatever was missing may have been installed meanwhile
+                self._broken = None
+                self._wanted = True
+                self._condition.notify_all()
+
+            def settled() -> bool:
+                ready = self._child is not None and self._child.is_ready
+                return self._stopping or self._broken is not None or ready or cancelled()
+
+            if not self._condition.wait_for(settled, START_LIMIT_S) and self._child is not None:
+                self._child.kill()  # and the keeper calls it broken
+            if cancelled():
+                raise JobCancelled
+            if self._child is not None and self._child.is_ready:
+                return self._child
+            raise EngineFailure(
+                "engine-broken",
+                self._broken or "The engine did not start.",
+                "Check the installation of the server with `mahtai models check`, then run the model again.",
+            )
+
+    def _follow(
+        self, child: EngineChild, job: str, report: Callable[[str, float], None], cancelled: Callable[[], bool]
+    ) -> EngineOutput:
+        give_up = time.monotonic() + self._stall_s
+        has_begun = False
+        while True:
+            try:
+                message = child.messages.get(timeout=max(give_up - time.monotonic(), 0.0))
+            except queue.Empty:
+                self._replace(child)
+                if cancelled():
+                    raise JobCancelled from None
+                raise EngineFailure(
+                    "engine-stalled",
+                    f"The engine gave no sign of life for {self._stall_s:.0f} s and was stopped.",
+                    "Run the model again. If it happens again, tell the person who runs the server.",
+                ) from None
+            if message["event"] == ENDED:
+                self._replace(child)
+                if cancelled():
+                    raise JobCancelled
+                raise _death(child.wait()) if has_begun or self._stopping else _NeverBegun
+            if message.get("job") != job:
+                continue  # of an earlier job that was cancelled
+            if message["event"] == "cancel-wanted":
+                give_up = time.monotonic() + CANCEL_GRACE_S
+            elif message["event"] == "progress":
+                has_begun = True
+                report(message["stage"], message["fraction"])
+                if not cancelled():
+                    give_up = time.monotonic() + self._stall_s
+            else:
+                return self._conclude(child, message, cancelled)
+
+    def _conclude(self, child: EngineChild, message: Message, cancelled: Callable[[], bool]) -> EngineOutput:
+        if cancelled() or message["event"] == "cancelled":
+            raise JobCancelled
+        if message["event"] == "failed":
+            if message["kind"] == "out-of-memory":
+                self._replace(child)  # a fresh process is the one sure way to get all of the memory back
+            raise EngineFailure(message["kind"], message["reason"], message["hint"])
+        return EngineOutput({name: Path(path) for name, path in message["files"].items()}, message["summary"])
+
+    def _replace(self, child: EngineChild) -> None:
+        """End a process and see to it that no job is given to it any more; the keeper starts the next one."""
+        with self._condition:
+            if self._child is child:
+                self._child = None
+        child.kill()
+
+    def _keep_alive(self) -> None:
+        """Start the process, wait for its end, start the next one: the keeper's thread, which lives as long."""
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._wanted or self._stopping)
+                if self._stopping:
+                    return
+                self._wanted = False
+                child = self._child = EngineChild(self._announce, self._give_up)
+            code = child.wait()
+            with self._condition:
+                self._child = None  # ``_replace`` may have said so before
+                if child.is_ready:
+                    self._wanted = True
+                elif self._broken is None:
+                    self._broken = f"The engine ended while it was starting (exit code {code})."
+                self._condition.notify_all()
+            _log.info("the engine process %d has ended with %d", child.pid, code)
+
+    def _announce(self, child: EngineChild) -> None:
+        with self._condition:
+            self._condition.notify_all()
+        _log.info("the engine process %d is ready", child.pid)
+        folder = self._first_model()
+        if folder is not None:
+            child.send({"do": "prepare", "model_folder": str(folder), "device": self._device})
+
+    def _give_up(self, child: EngineChild, reason: str) -> None:
+        with self._condition:
+            self._broken = reason
+            self._condition.notify_all()
+        _log.error("the engine process %d cannot start: %s", child.pid, reason)
+
+
+def _death(code: int) -> EngineFailure:
+    """What to tell of a process that ended in the middle of a job."""
+    hint = (
+        "Run it again; the engine has been started afresh. If it happens again, close other programs on the "
+        "server's computer or ask for a machine with more memory."
+    )
+    if code in (-9, 137):
+        return EngineFailure(
+            "engine-stopped",
+            "The engine was ended by the system while it worked on this study, most likely because memory ran out. "
+            "The study itself is safe.",
+            hint,
+        )
+    return EngineFailure(
+        "engine-stopped",
+        f"The engine stopped in the middle of this study (exit code {code}), perhaps because memory ran out. "
+        "The study itself is safe.",
+        hint,
+    )

@@ -1,0 +1,117 @@
+"""An inference as clients see it, and what can be wrong with asking for one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from mahtai.errors import MahtaiError
+
+State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+UNFINISHED: tuple[State, ...] = ("queued", "running")
+FINAL: tuple[State, ...] = ("succeeded", "failed", "cancelled")
+
+
+class UnknownInference(MahtaiError):
+    """There is no inference of that id."""
+
+    kind = "unknown-inference"
+    title = "There is no such inference"
+    status = 404
+
+
+class NoResult(MahtaiError):
+    """The inference has no result, yet or for ever."""
+
+    kind = "no-result"
+    title = "There is no result"
+    status = 409
+
+
+class TooManyJobs(MahtaiError):
+    """The line is full."""
+
+    kind = "busy"
+    title = "The server is busy"
+    status = 503
+
+
+class VolumeMissing(MahtaiError):
+    """An input was not uploaded, or is gone."""
+
+    kind = "volume-missing"
+    title = "A volume is not on the server"
+    status = 422
+
+    def __init__(self, reason: str, hint: str = "", sha256: tuple[str, ...] = ()) -> None:
+        super().__init__(reason, hint)
+        self.sha256 = sha256
+
+
+class ChannelError(MahtaiError):
+    """An input does not fit the model: unknown, missing, or given twice."""
+
+    kind = "channel"
+    title = "The sequences do not fit the model"
+    status = 422
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why an inference failed, in the words that the reader sees."""
+
+    kind: str
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of a result: SHA-256 and size of the blob."""
+
+    sha256: str
+    bytes: int
+    media_type: str
+
+
+@dataclass(frozen=True)
+class Inference:
+    """A job at one moment.
+
+    Attributes:
+        number: order of acceptance.
+        inputs: channel id → SHA-256 of the volume.
+        options: all of them, the defaults filled in.
+        starts: how many times the engine has begun it.
+        place: unfinished jobs before this one while it is queued; None otherwise.
+        stage, fraction: of a running job; ``fraction`` 0..1 of the stage.
+        problem: of a failed one.
+        parts, summary: of a succeeded one.
+    """
+
+    id: str
+    number: int
+    state: State
+    model: str
+    model_version: str
+    model_sha256: str
+    inputs: Mapping[str, str]
+    options: Mapping[str, Any]
+    starts: int
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    place: int | None = None
+    stage: str | None = None
+    fraction: float | None = None
+    problem: Problem | None = None
+    parts: Mapping[str, Part] | None = None
+    summary: Mapping[str, Any] | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it will never change again."""
+        return self.state in FINAL

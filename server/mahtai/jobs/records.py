@@ -1,0 +1,211 @@
+"""The table of inferences. Every step of a job is one transaction that moves it from a state that it really had."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+from sqlalchemy import func, select, update
+from sqlalchemy.engine import CursorResult
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from mahtai.cases.blob import BlobRecord
+from mahtai.db.blobs import add_blob
+from mahtai.db.engine import Database
+from mahtai.db.tables import InferenceRow, now
+from mahtai.jobs.inference import UNFINISHED, Inference, Part, Problem, State, TooManyJobs, UnknownInference
+
+
+@dataclass(frozen=True)
+class Order:
+    """A checked request: the model by id, version and hash, the inputs by hash, all options."""
+
+    model: str
+    model_version: str
+    model_sha256: str
+    inputs: Mapping[str, str]
+    options: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Two orders with the same key have the same result."""
+        identity = [self.model, self.model_sha256, sorted(self.inputs.items()), sorted(self.options.items())]
+        return hashlib.sha256(json.dumps(identity, separators=(",", ":")).encode()).hexdigest()
+
+
+class InferenceRecords:
+    """Reads and writes inferences; safe to use from any thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def accept(self, order: Order, rerun: bool, limit: int) -> tuple[Inference, bool]:
+        """Keep an order for good; the same order again gives the job that there is, unless ``rerun``.
+
+        Returns:
+            the job, and whether it is new.
+
+        Raises:
+            TooManyJobs: ``limit`` jobs are unfinished already.
+        """
+        while True:
+            try:
+                return self._accept(order, rerun, limit)
+            except IntegrityError:  # another server process accepted the same order in this moment
+                rerun = False
+
+    def _accept(self, order: Order, rerun: bool, limit: int) -> tuple[Inference, bool]:
+        key = order.key
+        with self._database.write() as session:
+            known = session.scalar(select(InferenceRow).where(InferenceRow.key == key, InferenceRow.current))
+            if known is not None and not rerun:
+                return _view(session, known), False
+            if _count_unfinished(session) >= limit:
+                raise TooManyJobs(
+                    f"{limit} inferences are waiting already. Nothing was lost, but this one was not taken.",
+                    "Try again in a minute.",
+                )
+            if known is not None:
+                known.current = False
+                session.flush()
+            row = InferenceRow(
+                id=str(uuid.uuid4()),
+                key=key,
+                model=order.model,
+                model_version=order.model_version,
+                model_sha256=order.model_sha256,
+                inputs=dict(order.inputs),
+                options=dict(order.options),
+            )
+            session.add(row)
+            session.flush()
+            return _view(session, row), True
+
+    def get(self, job: str) -> Inference:
+        """One job with its place in the line.
+
+        Raises:
+            UnknownInference: there is none of that id.
+        """
+        with self._database.read() as session:
+            return _view(session, _row(session, job))
+
+    def unfinished(self) -> list[str]:
+        """Ids of the jobs that wait or run, the oldest first."""
+        with self._database.read() as session:
+            wanted = select(InferenceRow.id).where(InferenceRow.state.in_(UNFINISHED)).order_by(InferenceRow.number)
+            return list(session.scalars(wanted))
+
+    def last_model(self) -> str | None:
+        """The model that was asked for last."""
+        with self._database.read() as session:
+            return session.scalar(select(InferenceRow.model).order_by(InferenceRow.number.desc()).limit(1))
+
+    def begin(self, job: str) -> bool:
+        """The engine starts the job; False if it was finished or withdrawn meanwhile."""
+        values = {"state": "running", "starts": InferenceRow.starts + 1, "started_at": now()}
+        with self._database.write() as session:
+            return _move(session, job, UNFINISHED, values)
+
+    def put_back(self, job: str) -> bool:
+        """The server stops in good order: the job waits again, and this start does not count."""
+        values = {"state": "queued", "starts": InferenceRow.starts - 1, "started_at": None}
+        with self._database.write() as session:
+            return _move(session, job, ("running",), values)
+
+    def succeed(
+        self, job: str, parts: Mapping[str, Part], summary: Mapping[str, Any], blobs: Sequence[BlobRecord]
+    ) -> bool:
+        """The result, whose blobs lie safely in the store, becomes visible in this one transaction."""
+        values = {
+            "state": "succeeded",
+            "finished_at": now(),
+            "parts": {name: asdict(part) for name, part in parts.items()},
+            "summary": dict(summary),
+        }
+        with self._database.write() as session:
+            for blob in blobs:
+                add_blob(session, blob)
+            return _move(session, job, ("running",), values)
+
+    def fail(self, job: str, problem: Problem) -> bool:
+        """The job has failed; the same order may be placed again."""
+        values = {
+            "state": "failed",
+            "current": False,
+            "finished_at": now(),
+            "problem_kind": problem.kind,
+            "problem_reason": problem.reason,
+            "problem_hint": problem.hint,
+        }
+        with self._database.write() as session:
+            return _move(session, job, UNFINISHED, values)
+
+    def cancel(self, job: str) -> tuple[Inference, State]:
+        """Cancel the job unless it is finished; final from this transaction on.
+
+        Returns:
+            the job as it is now, and the state that it had before.
+
+        Raises:
+            UnknownInference: there is none of that id.
+        """
+        with self._database.write() as session:
+            before = cast(State, _row(session, job).state)
+            _move(session, job, UNFINISHED, {"state": "cancelled", "current": False, "finished_at": now()})
+            session.expire_all()
+            return _view(session, _row(session, job)), before
+
+
+def _row(session: Session, job: str) -> InferenceRow:
+    row = session.scalar(select(InferenceRow).where(InferenceRow.id == job)) if _is_id(job) else None
+    if row is None:
+        raise UnknownInference("There is no inference of this id on this server.", "Run the model again.")
+    return row
+
+
+def _is_id(text: str) -> bool:
+    return len(text) == 36 and text.isascii() and text.isprintable()
+
+
+def _move(session: Session, job: str, states: Sequence[State], values: Mapping[str, Any]) -> bool:
+    """Change the row if it is in one of ``states``; whether it was."""
+    statement = update(InferenceRow).where(InferenceRow.id == job, InferenceRow.state.in_(states)).values(**values)
+    result = cast("CursorResult[Any]", session.execute(statement, execution_options={"synchronize_session": False}))
+    return result.rowcount == 1
+
+
+def _count_unfinished(session: Session, before: int | None = None) -> int:
+    wanted = select(func.count()).select_from(InferenceRow).where(InferenceRow.state.in_(UNFINISHED))
+    if before is not None:
+        wanted = wanted.where(InferenceRow.number < before)
+    return session.scalar(wanted) or 0
+
+
+def _view(session: Session, row: InferenceRow) -> Inference:
+    problem = None
+    if row.problem_kind is not None:
+        problem = Problem(row.problem_kind, row.problem_reason or "", row.problem_hint or "")
+    return Inference(
+        id=row.id,
+        number=row.number,
+        state=cast(State, row.state),
+        model=row.model,
+        model_version=row.model_version,
+        model_sha256=row.model_sha256,
+        inputs=row.inputs,
+        options=row.options,
+        starts=row.starts,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        place=_count_unfinished(session, row.number) if row.state == "queued" else None,
+        problem=problem,
+        parts=None if row.parts is None else {name: Part(**part) for name, part in row.parts.items()},
+        summary=row.summary,
+    )

@@ -1,0 +1,200 @@
+"""The work on one job, from its place in the line to the commit of its result."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from pathlib import Path
+
+from mahtai.cases.blob import BlobRecord
+from mahtai.errors import MahtaiError
+from mahtai.jobs.engine import Engine, EngineOutput, JobCancelled, Work
+from mahtai.jobs.inference import Inference, Part, Problem, UnknownInference
+from mahtai.jobs.line import Line, LineClosed
+from mahtai.jobs.progress import ProgressBoard
+from mahtai.jobs.records import InferenceRecords
+from mahtai.models.catalogue import Catalogue
+from mahtai.volumes.formats import describe
+from mahtai.volumes.store import BlobStore
+
+MAX_STARTS = 3
+"""How often a job is begun before it is suspected of bringing the server down."""
+
+RETRY_S = 1.0
+
+_MEDIA_TYPES = {".nrrd": "application/x-nrrd", ".json": "application/json"}
+
+_log = logging.getLogger(__name__)
+
+
+class Runner:
+    """Performs jobs. Every way out of ``perform`` leaves the job finished, failed or cancelled in the table,
+    except the end of the server, after which ``perform`` is called again.
+    """
+
+    def __init__(
+        self,
+        records: InferenceRecords,
+        store: BlobStore,
+        catalogue: Catalogue,
+        engine: Engine,
+        board: ProgressBoard,
+        work_dir: Path,
+    ) -> None:
+        self._records = records
+        self._store = store
+        self._catalogue = catalogue
+        self._engine = engine
+        self._board = board
+        self._work_dir = work_dir
+        self._line = Line(moved=board.all_changed)
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._live: set[str] = set()
+        self._withdrawn: set[str] = set()
+        self._unsettled: dict[str, Problem] = {}
+
+    def is_live(self, job: str) -> bool:
+        """Whether a thread of this process works on the job or waits with it."""
+        with self._lock:
+            return job in self._live
+
+    def unsettled(self, job: str) -> Problem | None:
+        """Why a job has failed, while the table cannot be written to say so."""
+        with self._lock:
+            return self._unsettled.get(job)
+
+    def withdraw(self, job: str) -> None:
+        """The table says that the job is cancelled: stop working on it."""
+        with self._lock:
+            if job in self._live:
+                self._withdrawn.add(job)
+        self._line.wake()
+        self._engine.cancel(job)
+        self._board.changed(job)
+
+    def close(self) -> None:
+        """The server stops: send home all who wait, and put back the job that runs."""
+        self._closing.set()
+        self._line.close()
+        self._engine.stop()
+
+    def perform(self, job: str) -> None:
+        """Work on a job until its end is in the table; safe to call again at any time.
+
+        Raises:
+            LineClosed: the server stops; the job is to be performed again.
+        """
+        with self._lock:
+            self._live.add(job)
+        try:
+            self._perform(job)
+        finally:
+            with self._lock:
+                self._live.discard(job)
+                self._withdrawn.discard(job)
+                self._unsettled.pop(job, None)
+            self._board.forget(job)
+
+    def _perform(self, job: str) -> None:
+        try:
+            inference = self._records.get(job)
+        except UnknownInference:
+            return  # the tables were replaced by older ones
+        if inference.is_final or not self._line.wait(inference.number, lambda: self._is_withdrawn(job)):
+            return
+        try:
+            outcome = self._run(inference)
+        except MahtaiError as error:
+            outcome = Problem(error.kind, error.reason, error.hint)
+        finally:
+            self._line.leave()
+        # storing and writing down take no engine, so the next job has begun by now
+        if isinstance(outcome, EngineOutput):
+            self._keep(job, outcome)
+        elif outcome is not None:
+            self._fail(job, outcome)
+        shutil.rmtree(self._work_dir / job, ignore_errors=True)
+
+    def _run(self, inference: Inference) -> EngineOutput | Problem | None:
+        """Have the engine do it; None if the job was cancelled."""
+        if inference.starts >= MAX_STARTS:
+            raise _Interrupted(
+                f"The server was interrupted {inference.starts} times while it worked on this study, "
+                "so it does not try again by itself. The study itself is safe.",
+                "Run the model again. If the server stops again, tell the person who looks after it.",
+            )
+        job = inference.id
+        work = Work(
+            job=job,
+            model_folder=self._catalogue.get(inference.model).folder,
+            inputs={channel: self._store.path(sha256) for channel, sha256 in inference.inputs.items()},
+            options=inference.options,
+            output_folder=self._work_dir / job,
+        )
+        if not self._records.begin(job):
+            return None
+        self._board.report(job, "loading", 0.0)
+        try:
+            return self._engine.run(
+                work,
+                lambda stage, fraction: self._board.report(job, stage, fraction),
+                lambda: self._is_withdrawn(job),
+            )
+        except JobCancelled:
+            return None
+        except MahtaiError:
+            if self._closing.is_set():
+                self._put_back(job)
+            raise
+
+    def _keep(self, job: str, output: EngineOutput) -> None:
+        """Blobs first, each whole and synced; then one transaction makes all of the result visible."""
+        self._board.report(job, "storing", 0.0)
+        try:
+            blobs = {name: self._store_file(path) for name, path in output.files.items()}
+            parts = {
+                name: Part(
+                    blob.sha256, blob.bytes, _MEDIA_TYPES.get(output.files[name].suffix, "application/octet-stream")
+                )
+                for name, blob in blobs.items()
+            }
+            self._records.succeed(job, parts, output.summary, list(blobs.values()))
+        except MahtaiError as error:
+            self._fail(job, Problem(error.kind, error.reason, error.hint))
+
+    def _store_file(self, path: Path) -> BlobRecord:
+        info = describe(path)
+        sha256 = self._store.put_file(path)
+        return BlobRecord(sha256, self._store.size(sha256), info.kind, info.format, info.as_json())
+
+    def _fail(self, job: str, problem: Problem) -> None:
+        """Write down that the job has failed; a table that cannot be written (disk full) is tried until it can."""
+        _log.warning("inference %s failed: %s", job, problem.kind)
+        while True:
+            try:
+                self._records.fail(job, problem)
+                return
+            except MahtaiError:
+                with self._lock:
+                    self._unsettled[job] = problem
+                self._board.forget(job)
+                if self._closing.wait(RETRY_S):
+                    raise LineClosed from None
+
+    def _put_back(self, job: str) -> None:
+        try:
+            self._records.put_back(job)
+        except MahtaiError as error:
+            _log.warning("inference %s could not be put back in order: %s", job, error.kind)
+        raise LineClosed
+
+    def _is_withdrawn(self, job: str) -> bool:
+        with self._lock:
+            return job in self._withdrawn
+
+
+class _Interrupted(MahtaiError):
+    kind = "interrupted"
+    title = "The server was interrupted too often"

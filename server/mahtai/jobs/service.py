@@ -1,0 +1,209 @@
+"""Jobs as the API uses them: ask for an inference, look at it, watch it, cancel it, get its result."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mahtai.data_folder import require_room
+from mahtai.db.engine import Database
+from mahtai.errors import MahtaiError
+from mahtai.jobs.durable import DurableWork
+from mahtai.jobs.engine import Engine, EngineState
+from mahtai.jobs.inference import Inference, NoResult, Part, Problem
+from mahtai.jobs.orders import OrderDesk
+from mahtai.jobs.progress import ProgressBoard, Watcher
+from mahtai.jobs.records import InferenceRecords
+from mahtai.jobs.runner import Runner
+from mahtai.models.catalogue import Catalogue
+from mahtai.settings import Settings
+from mahtai.volumes.store import BlobStore
+
+LOOK_AFTER_S = 15.0
+"""Seconds between two looks for accepted jobs that nobody works on."""
+
+_ABANDONED = Problem(
+    "interrupted",
+    "The server met an unexpected error while it worked on this study. The study itself is safe.",
+    "Run the model again. If it happens again, send the server's log to those who look after MahtAI.",
+)
+
+_log = logging.getLogger(__name__)
+
+
+class Jobs:
+    """All inferences of this server. Accepted means kept: the row is committed before ``submit`` returns."""
+
+    def __init__(self, settings: Settings, database: Database, store: BlobStore, catalogue: Catalogue) -> None:
+        self._settings = settings
+        self._store = store
+        self._catalogue = catalogue
+        self._records = InferenceRecords(database)
+        self._desk = OrderDesk(database, store, catalogue)
+        self._board = ProgressBoard()
+        self._engine = Engine(settings.device, settings.threads, settings.engine_stall_s, self._first_model)
+        self._runner = Runner(self._records, store, catalogue, self._engine, self._board, settings.work_dir)
+        self._durable = DurableWork(settings.jobs_url, "local", self._runner.perform)
+        self._stopping = threading.Event()
+        self._caretaker = threading.Thread(target=self._look_after, name="jobs-caretaker", daemon=True)
+
+    def start(self) -> None:
+        """Take up what was accepted before; the engine starts in the background."""
+        shutil.rmtree(self._settings.work_dir, ignore_errors=True)
+        self._durable.start()
+        self._engine.start()
+        self._caretaker.start()
+
+    def stop(self) -> None:
+        """End the engine and leave unfinished jobs for the next start."""
+        self._stopping.set()
+        self._board.all_changed()
+        self._runner.close()
+        self._caretaker.join()
+        self._durable.stop()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether watchers should go home."""
+        return self._stopping.is_set()
+
+    @property
+    def engine_state(self) -> tuple[EngineState, str]:
+        """What the engine does, and the reason where it cannot."""
+        return self._engine.state
+
+    @property
+    def engine_pid(self) -> int | None:
+        """Process id of the engine, for those who look after the server."""
+        return self._engine.pid
+
+    def submit(
+        self, model: str, inputs: Mapping[str, str], options: Mapping[str, Any], rerun: bool
+    ) -> tuple[Inference, bool]:
+        """Accept an inference; the same request again gives the job that there is, unless ``rerun``.
+
+        Returns:
+            the job, and whether it is new.
+
+        Raises:
+            MahtaiError: see ``OrderDesk.check``; or no room on the disk, or too many jobs.
+        """
+        order = self._desk.check(model, inputs, options)
+        require_room(self._settings.data_dir, self._settings.min_free_bytes)
+        inference, is_new = self._records.accept(order, rerun, self._settings.max_waiting_jobs)
+        if not is_new and not self._has_files(inference):
+            inference, is_new = self._records.accept(order, True, self._settings.max_waiting_jobs)
+        if is_new:
+            self._begin(inference.id)
+        return self._present(inference), is_new
+
+    def get(self, job: str) -> Inference:
+        """One job as it is now.
+
+        Raises:
+            UnknownInference: there is none of that id.
+        """
+        return self._present(self._records.get(job))
+
+    def cancel(self, job: str) -> Inference:
+        """Cancel a job; one that is finished stays as it is.
+
+        Raises:
+            UnknownInference: there is none of that id.
+        """
+        inference, before = self._records.cancel(job)
+        if inference.state != before:
+            self._runner.withdraw(job)
+        return inference
+
+    @contextmanager
+    def watch(self, job: str) -> Iterator[Watcher]:
+        """Be woken when the job has news; call it from a task of the event loop."""
+        with self._board.watch(job) as watcher:
+            yield watcher
+
+    def result(self, job: str) -> Inference:
+        """A job that has a result.
+
+        Raises:
+            UnknownInference: there is none of that id.
+            NoResult: it is not finished, or has failed.
+        """
+        inference = self.get(job)
+        if inference.state == "succeeded":
+            return inference
+        if inference.problem is not None:
+            raise NoResult(f"The inference has failed: {inference.problem.reason}", inference.problem.hint)
+        if inference.state == "cancelled":
+            raise NoResult("The inference was cancelled.", "Run the model again.")
+        raise NoResult("The inference is not finished yet.", "Wait until its state is succeeded.")
+
+    def result_file(self, job: str, name: str) -> tuple[Part, Path]:
+        """A part of a result and where it lies.
+
+        Raises:
+            UnknownInference, NoResult: there is no result, or none of that name.
+            UnknownBlob: the file is gone from the store.
+        """
+        parts = self.result(job).parts or {}
+        if name not in parts:
+            raise NoResult(f"The result has no part {name[:50]!r}.", f"It has: {', '.join(sorted(parts))}.")
+        return parts[name], self._store.path(parts[name].sha256)
+
+    def _present(self, inference: Inference) -> Inference:
+        """Add what is not in the table: progress, or a failure that could not be written down yet."""
+        problem = self._runner.unsettled(inference.id)
+        if problem is not None and not inference.is_final:
+            return replace(inference, state="failed", place=None, problem=problem)
+        progress = self._board.latest(inference.id)
+        if inference.state == "running" and progress is not None:
+            return replace(inference, stage=progress.stage, fraction=progress.fraction)
+        return inference
+
+    def _has_files(self, inference: Inference) -> bool:
+        return all(self._store.has(part.sha256) for part in (inference.parts or {}).values())
+
+    def _begin(self, job: str) -> None:
+        """Start the durable workflow. The job is accepted already, so a failure here is only a delay."""
+        try:
+            self._durable.begin(job)
+        except Exception:
+            _log.exception("inference %s could not be begun; it will be at the next look", job)
+
+    def _look_after(self) -> None:
+        """Find accepted jobs that nobody works on: after a crash, a full disk, or an unexpected error."""
+        while True:
+            try:
+                for job in self._records.unfinished():
+                    self._take_up(job)
+            except MahtaiError as error:
+                _log.warning("the jobs could not be looked after: %s", error.kind)
+            except Exception:
+                _log.exception("the jobs could not be looked after")
+            if self._stopping.wait(LOOK_AFTER_S):
+                return
+
+    def _take_up(self, job: str) -> None:
+        if self._runner.is_live(job) or self._stopping.is_set():
+            return
+        is_open = self._durable.is_open(job)
+        if is_open is None:
+            self._begin(job)
+        elif not is_open:
+            self._records.fail(job, _ABANDONED)
+            self._board.changed(job)
+
+    def _first_model(self) -> Path | None:
+        """The folder of the model that will most likely be asked for: the last one, else the first that can run."""
+        try:
+            ready = {bundle.id: bundle.folder for bundle in self._catalogue.list() if bundle.weights_path is not None}
+            wanted = self._records.last_model()
+        except (MahtaiError, OSError):
+            return None
+        return ready.get(wanted or "", next(iter(ready.values()), None))

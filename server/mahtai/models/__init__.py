@@ -1,0 +1,1 @@
+"""Models: reading MONAI bundles without running them, the catalogue, fetching and checking."""

@@ -1,0 +1,162 @@
+"""What a server is told at start: from ``MAHTAI_*`` variables, with defaults that suit one computer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from mahtai.errors import MahtaiError
+
+DEFAULT_PORT = 8391
+LOG_LEVELS = ("debug", "info", "warning", "error")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+_MIB = 1024**2
+
+
+class SettingsError(MahtaiError):
+    """A variable that the server cannot work with."""
+
+    kind = "settings"
+    title = "A setting is wrong"
+    status = 500
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides how a server runs.
+
+    Attributes:
+        host: address to listen on; only this computer by default.
+        port: TCP port; 0 lets the system choose.
+        data_dir: blobs, databases and the work folder.
+        config_dir: holds the token.
+        database_url: SQLAlchemy URL of the tables; SQLite in ``data_dir`` by default.
+        models_path: folders that hold one bundle a folder, the first one wins for a doubled id.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        threads: CPU threads of the engine; None leaves it to the engine.
+        max_upload_bytes: largest volume, after decompression.
+        min_free_bytes: disk space below which nothing new is accepted, so that what runs can be finished.
+        max_waiting_jobs: accepted and unfinished inferences at most.
+        engine_stall_s: seconds without a sign of life after which a running engine is given up.
+        log_level: one of ``LOG_LEVELS``.
+    """
+
+    host: str
+    port: int
+    data_dir: Path
+    config_dir: Path
+    database_url: str
+    models_path: tuple[Path, ...]
+    device: str = "auto"
+    threads: int | None = None
+    max_upload_bytes: int = 1024 * _MIB
+    min_free_bytes: int = 64 * _MIB
+    max_waiting_jobs: int = 256
+    engine_stall_s: float = 1800.0
+    log_level: str = "info"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+        """Read ``MAHTAI_*``; ``overrides`` (field names; None means not given) win over the variables.
+
+        Raises:
+            SettingsError: naming the variable and what it takes.
+        """
+        variables = _Variables(os.environ if environment is None else environment, overrides)
+        data_dir = variables.path("data_dir", Path(platformdirs.user_data_dir("MahtAI", appauthor=False)))
+        return cls(
+            host=variables.text("host", "127.0.0.1"),
+            port=variables.number("port", DEFAULT_PORT, 0, 65535),
+            data_dir=data_dir,
+            config_dir=variables.path("config_dir", Path(platformdirs.user_config_dir("MahtAI", appauthor=False))),
+            database_url=variables.text("database_url", f"sqlite:///{(data_dir / 'mahtai.sqlite').as_posix()}"),
+            models_path=variables.paths("models_path", (data_dir / "models", *shipped_models())),
+            device=variables.text("device", "auto"),
+            threads=variables.number("threads", 0, 0, 1024) or None,
+            max_upload_bytes=variables.number("max_upload_bytes", cls.max_upload_bytes, 1, 2**50),
+            min_free_bytes=variables.number("min_free_bytes", cls.min_free_bytes, 0, 2**50),
+            max_waiting_jobs=variables.number("max_waiting_jobs", cls.max_waiting_jobs, 1, 10_000),
+            engine_stall_s=float(variables.number("engine_stall_s", int(cls.engine_stall_s), 1, 86_400)),
+            log_level=variables.choice("log_level", "info", LOG_LEVELS),
+        )
+
+    @property
+    def blobs_dir(self) -> Path:
+        """Content-addressed files."""
+        return self.data_dir / "blobs"
+
+    @property
+    def work_dir(self) -> Path:
+        """One folder a running inference; emptied at start."""
+        return self.data_dir / "work"
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the tables lie in a file of this computer."""
+        return self.database_url.startswith("sqlite")
+
+    @property
+    def jobs_url(self) -> str:
+        """Where the durable workflows are kept: a file beside the tables, or the same PostgreSQL."""
+        if self.is_sqlite:
+            return f"sqlite:///{(self.data_dir / 'jobs.sqlite').as_posix()}"
+        return self.database_url
+
+
+def shipped_models() -> tuple[Path, ...]:
+    """Folders of bundles that came with the program: the repository's, or those beside the package."""
+    package = Path(__file__).resolve().parent
+    candidates = (package.parents[1] / "models", package / "bundles")
+    return tuple(folder for folder in candidates if folder.is_dir())
+
+
+@dataclass(frozen=True)
+class _Variables:
+    environment: Mapping[str, str]
+    overrides: Mapping[str, Any]
+
+    def _given(self, name: str) -> Any:
+        if self.overrides.get(name) is not None:
+            return self.overrides[name]
+        return self.environment.get(f"MAHTAI_{name.upper()}") or None
+
+    def text(self, name: str, default: str) -> str:
+        given = self._given(name)
+        return default if given is None else str(given)
+
+    def path(self, name: str, default: Path) -> Path:
+        given = self._given(name)
+        return (default if given is None else Path(given)).expanduser().absolute()
+
+    def paths(self, name: str, default: tuple[Path, ...]) -> tuple[Path, ...]:
+        given = self._given(name)
+        if given is None:
+            return default
+        parts = given.split(os.pathsep) if isinstance(given, str) else given
+        return tuple(Path(part).expanduser().absolute() for part in parts if str(part))
+
+    def number(self, name: str, default: int, smallest: int, largest: int) -> int:
+        given = self._given(name)
+        if given is None:
+            return default
+        try:
+            value = int(given)
+        except (TypeError, ValueError):
+            value = smallest - 1
+        if not smallest <= value <= largest:
+            raise SettingsError(
+                f"MAHTAI_{name.upper()} is {given!r}.", f"It takes a whole number from {smallest} to {largest}."
+            )
+        return value
+
+    def choice(self, name: str, default: str, allowed: tuple[str, ...]) -> str:
+        value = self.text(name, default).lower()
+        if value not in allowed:
+            raise SettingsError(f"MAHTAI_{name.upper()} is {value!r}.", f"It takes one of: {', '.join(allowed)}.")
+        return value

@@ -1,0 +1,1 @@
+"""Volumes: geometry, file formats, the content-addressed store, and segmentations as Slicer reads them."""

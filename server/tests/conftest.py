@@ -1,0 +1,65 @@
+"""Fixtures of the server's tests: bundles with random weights and real servers in processes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from server_process import ServerProcess, put_volume
+from shared_data import shared_data
+from studies import synthetic_study
+
+__all__ = ["shared_data"]
+
+StartServer = Callable[..., ServerProcess]
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with ``tiny`` (all sequences wanted) and ``tiny_dropout`` (any may be missing)."""
+    from tiny_bundle import write_tiny_bundle
+
+    folder = tmp_path_factory.mktemp("models")
+    write_tiny_bundle(folder / "tiny")
+    write_tiny_bundle(folder / "tiny_dropout", missing_channels_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[ServerProcess]:
+    """One server for all tests that leave it running."""
+    process = ServerProcess(tmp_path_factory.mktemp("server"), (models,)).start()
+    yield process
+    process.kill()
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[httpx.Client]:
+    """A client of the shared server."""
+    with server.client() as connected:
+        yield connected
+
+
+@pytest.fixture
+def start_server(tmp_path: Path, models: Path) -> Iterator[StartServer]:
+    """Starts servers that a test may stop, kill or starve; ``environment`` as for ``ServerProcess``."""
+    started: list[ServerProcess] = []
+
+    def start(name: str = "own", **more: Any) -> ServerProcess:
+        process = ServerProcess(tmp_path / name, **{"models": (models,), **more})
+        started.append(process)
+        return process.start()
+
+    yield start
+    for process in started:
+        if process.process is not None and process.process.poll() is None:
+            process.kill()
+
+
+@pytest.fixture
+def study(client: httpx.Client) -> dict[str, str]:
+    """Channel → SHA-256 of a small study that the shared server has."""
+    return {channel: put_volume(client, data) for channel, data in synthetic_study().items()}
