@@ -84,7 +84,7 @@ def start_services(settings: Settings) -> tuple[Services, Callable[[], None]]:
     store.sweep_partials()
     catalogue = Catalogue(settings.models_path)
     intake = Intake(settings, database, store)
-    jobs = Jobs(settings, database, store, catalogue)
+    jobs = Jobs(settings, database, store, intake, catalogue)
     jobs.start()
     services = Services(
         settings=settings,

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from server_process import ServerProcess, put_volume
 from shared_data import shared_data
 from studies import synthetic_study

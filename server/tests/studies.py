@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from MahtAILib.client import nrrd
 
 from mahtai.volumes.geometry import Geometry
 from mahtai.volumes.segmentation_file import encode_segmentation
 from mahtai.volumes.terminology import segments_of_task
+from MahtAILib.client import nrrd
 
 CHANNELS = ("t1c", "t1", "t2", "flair")
 SHAPE = (48, 48, 40)

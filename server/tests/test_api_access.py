@@ -8,6 +8,7 @@ import stat
 
 import httpx
 import pytest
+
 from server_process import ServerProcess, wait_until
 
 OPEN = ("/healthz", "/readyz", "/openapi.json", "/docs")
@@ -51,9 +52,7 @@ def test_readiness_names_engine_database_and_disk(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize(("method", "path"), CLOSED)
 @pytest.mark.parametrize("token", ["", "wrong", "x" * 5000])
-def test_everything_else_is_closed_without_the_token(
-    server: ServerProcess, method: str, path: str, token: str
-) -> None:
+def test_everything_else_is_closed_without_the_token(server: ServerProcess, method: str, path: str, token: str) -> None:
     with server.client(token=token) as stranger:
         answer = stranger.request(method, path, content=b"{not even json")
     problem(answer, 401, "wrong-token")
@@ -61,9 +60,7 @@ def test_everything_else_is_closed_without_the_token(
 
 
 def test_another_scheme_than_bearer_is_no_token(server: ServerProcess) -> None:
-    answer = httpx.get(
-        f"{server.url}/v1/models", headers={"Authorization": f"Basic {server.token}"}, trust_env=False
-    )
+    answer = httpx.get(f"{server.url}/v1/models", headers={"Authorization": f"Basic {server.token}"}, trust_env=False)
     problem(answer, 401, "wrong-token")
 
 

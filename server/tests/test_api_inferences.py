@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+
+from mahtai.volumes.segmentation_file import decode_segmentation
 from MahtAILib.client import nrrd
 from server_process import (
     ServerProcess,
@@ -21,8 +23,6 @@ from server_process import (
 )
 from studies import FAST, SHAPE, SLOW, affine, label_file, synthetic_study
 from test_api_access import problem
-
-from mahtai.volumes.segmentation_file import decode_segmentation
 
 Study = dict[str, str]
 
@@ -175,7 +175,9 @@ def test_a_model_without_weights_is_refused(client: httpx.Client, models: Any, s
 
     folder = write_tiny_bundle(models / "no_weights")
     (folder / "models" / "model.safetensors").unlink()
-    document = problem(client.post("/v1/inferences", json=wish(study, model="no_weights")), 422, "model-without-weights")
+    document = problem(
+        client.post("/v1/inferences", json=wish(study, model="no_weights")), 422, "model-without-weights"
+    )
     assert "no_weights" in document["detail"]
 
 

@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 import zstandard
+
 from MahtAILib.client import nrrd
 from server_process import ServerProcess, put_volume, sha256, wait_until
 from studies import affine, label_file
@@ -65,9 +66,7 @@ def test_the_hash_is_that_of_the_decoded_body(
     client: httpx.Client, encoding: str, pack: Callable[[bytes], bytes], request: pytest.FixtureRequest
 ) -> None:
     data = scan(random.Random(request.node.name).randrange(2**32))
-    answer = client.put(
-        f"/v1/volumes/{sha256(data)}", content=pack(data), headers={"Content-Encoding": encoding}
-    )
+    answer = client.put(f"/v1/volumes/{sha256(data)}", content=pack(data), headers={"Content-Encoding": encoding})
     assert answer.status_code == 201, answer.text
     assert client.get(f"/v1/volumes/{sha256(data)}").content == data
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import nibabel
@@ -125,11 +126,11 @@ def test_a_bad_request_gets_a_sentence(client: httpx.Client, study: dict[str, st
     _problem(answer, name)
 
 
-def _failure(client: httpx.Client, inputs: dict[str, str], options: dict[str, str], name: str) -> dict[str, str]:
+def _failure(client: httpx.Client, inputs: dict[str, str], options: dict[str, str], name: str) -> dict[str, Any]:
     job = start_job(client, "tiny", inputs, options=options)
     ended = finished(client, job["id"])
     assert ended["state"] == "failed", ended
-    failure = dict(ended["failure"])
+    failure = ended
     print(f"{name}: failed: {failure['reason']} {failure['hint']}")
     assert failure["hint"]
     return failure

@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import psutil
 import pytest
+
 from MahtAILib.client import nrrd
 from server_process import (
     ServerProcess,
@@ -71,7 +72,9 @@ def test_a_running_job_is_cancelled_within_two_seconds_and_the_next_one_runs(cli
 
 
 @posix_only
-def test_an_engine_that_does_not_obey_is_replaced_within_two_seconds(client: httpx.Client, server: ServerProcess) -> None:
+def test_an_engine_that_does_not_obey_is_replaced_within_two_seconds(
+    client: httpx.Client, server: ServerProcess
+) -> None:
     job = slow_job(client, 103)
     engine = psutil.Process(engine_pid(server))
     engine.suspend()
@@ -110,7 +113,9 @@ def test_a_cancelled_job_can_be_asked_for_again(client: httpx.Client) -> None:
 
 
 @posix_only
-def test_a_job_whose_engine_is_killed_fails_with_a_reason_and_the_next_one_works(client: httpx.Client, server: ServerProcess) -> None:
+def test_a_job_whose_engine_is_killed_fails_with_a_reason_and_the_next_one_works(
+    client: httpx.Client, server: ServerProcess
+) -> None:
     job = slow_job(client, 110)
     os.kill(engine_pid(server), signal.SIGKILL)
     end = finished(client, job, 10)

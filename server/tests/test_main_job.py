@@ -92,9 +92,7 @@ def test_a_lesion_drawn_at_a_known_point_comes_back_there_in_the_saved_file(
     assert labels.shape == geometry.shape
     parts, _ = ndimage.label(labels > 0)
     largest = parts == np.bincount(parts.ravel())[1:].argmax() + 1
-    found, drawn = (
-        (affine @ [*np.argwhere(mask).mean(0), 1.0])[:3] for mask in (largest, phantom.labels > 0)
-    )
+    found, drawn = ((affine @ [*np.argwhere(mask).mean(0), 1.0])[:3] for mask in (largest, phantom.labels > 0))
     assert np.linalg.norm(found - drawn) < 4
     assert _dice(labels > 0, phantom.labels > 0) > 0.75
 
@@ -102,7 +100,9 @@ def test_a_lesion_drawn_at_a_known_point_comes_back_there_in_the_saved_file(
 def test_a_corrected_segmentation_becomes_a_new_version_and_the_old_one_stays(shipped: Connection) -> None:
     phantom = make_phantom()
     result = segment_study(shipped, _as_study(phantom), "brats_segresnet")
-    case = create_case(shipped, NewCase("phantom", "brain-tumour", result.inputs, "3a6f9ad0-6c3c-4b2e-9d2b-1f1f6f1e0001"))
+    case = create_case(
+        shipped, NewCase("phantom", "brain-tumour", result.inputs, "3a6f9ad0-6c3c-4b2e-9d2b-1f1f6f1e0001")
+    )
     first = add_label(
         shipped, case.id, result.segmentation, NewLabel("A", "annotator", inference=result.job_id), "key-1"
     )
@@ -126,8 +126,8 @@ def test_a_corrected_segmentation_becomes_a_new_version_and_the_old_one_stays(sh
     assert label_content(shipped, case.id, versions[0]) == result.segmentation
     assert label_content(shipped, case.id, versions[1]) == corrected
     assert second.parent == first.id
-    assert second.document["model"]["sha256"] == result.summary["model"]["sha256"]
-    assert second.document["voxels_changed"] == int((edited != proposal.layers[0]).sum())
+    assert second.document["model_sha256"] == result.summary["model"]["sha256"]
+    assert second.document["against_proposal"]["voxels_changed"] == int((edited != proposal.layers[0]).sum())
 
 
 def test_a_study_without_one_sequence_is_segmented_with_less_confidence(shipped: Connection) -> None:

@@ -178,8 +178,6 @@ async def _news(jobs: Jobs, job: str, watcher: Watcher) -> AsyncIterator[str]:
     sent = ""
     # a look without waiting first: the watcher may have come after the last change
     async for changed in watcher.changes(HEARTBEAT_S, at_once=True):
-        if jobs.is_stopping:
-            return
         if not changed:
             yield ": still here\n\n"
             continue

@@ -75,6 +75,16 @@ class Intake:
         require_room(self._settings.data_dir, self._settings.min_free_bytes + (announced_bytes or 0))
         return Upload(self, self._store.receive(sha256), sha256, decoder)
 
+    def discard_unknown(self, hashes: Iterable[str]) -> None:
+        """Remove files that were stored for something which then could not be recorded."""
+        wanted = list(hashes)
+        with self._keeping:
+            with self._database.read() as session:
+                known = find_blobs(session, wanted)
+            for sha256 in wanted:
+                if sha256 not in known:
+                    self._store.remove(sha256)
+
     def check_size(self, count: int) -> None:
         """Refuse more than one volume may have.
 

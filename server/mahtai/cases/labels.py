@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from mahtai.cases.comparison import Comparison, SegmentContent, compare, contents
@@ -25,7 +24,7 @@ from mahtai.cases.label_version import (
 )
 from mahtai.cases.studies import KeyReused, find_case, reference_geometry
 from mahtai.db.blobs import find_blob
-from mahtai.db.engine import Database
+from mahtai.db.engine import Database, insist
 from mahtai.db.tables import InferenceRow, LabelVersionRow
 from mahtai.jobs.inference import VolumeMissing
 from mahtai.volumes.geometry import Geometry
@@ -70,11 +69,7 @@ class Labels:
                 return known, False
             origin = _look_up(session, case_id, draft)
         values = self._measure(draft, origin)
-        while True:
-            try:
-                return self._insert(case_id, draft, values)
-            except IntegrityError:  # the same number or key was taken in this moment
-                continue
+        return insist(lambda: self._insert(case_id, draft, values))
 
     def list(self, case_id: str) -> list[LabelVersion]:
         """All versions of a case, the oldest first.

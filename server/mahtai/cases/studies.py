@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from mahtai.cases.intake import Intake
 from mahtai.db.blobs import find_blob
-from mahtai.db.engine import Database
+from mahtai.db.engine import Database, insist
 from mahtai.db.tables import CaseRow, CaseVolumeRow, LabelVersionRow
 from mahtai.errors import MahtaiError
 from mahtai.jobs.inference import VolumeMissing
@@ -90,11 +89,7 @@ class Cases:
             KeyReused: the key stands for another case.
         """
         self._check_volumes(volumes)
-        while True:
-            try:
-                return self._create(name, task, volumes, client_key)
-            except IntegrityError:  # the same request arrived twice in this moment
-                continue
+        return insist(lambda: self._create(name, task, volumes, client_key))
 
     def get(self, case_id: str) -> Case:
         """One case.

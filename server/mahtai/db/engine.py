@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, create_engine, event, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
 from mahtai.errors import MahtaiError
 from mahtai.volumes.store import StorageFull
+
+COLLISIONS = 8
+"""How often ``insist`` takes a violated constraint for another writer's luck before it is taken for a mistake."""
+
+T = TypeVar("T")
 
 _WRITING = "mahtai_write"
 _BUSY_TIMEOUT_MS = 15_000
@@ -84,6 +89,16 @@ class Database:
         self._engine.dispose()
 
 
+def insist(action: Callable[[], T]) -> T:
+    """Try an action again whose transaction collided with another one that took the same key or number first."""
+    for _ in range(COLLISIONS):
+        try:
+            return action()
+        except IntegrityError:
+            continue
+    return action()
+
+
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions are begun by _begin_sqlite, not guessed by the driver
     for pragma in (
@@ -122,5 +137,10 @@ def _explain(error: DBAPIError) -> MahtaiError | None:
         return DatabaseUnavailable(
             "The server's database does not answer at the moment. Nothing was changed.",
             "Try again in a few seconds. If it stays like this, tell the person who runs the server.",
+        )
+    if type(error.orig).__name__ == "DatabaseError":  # SQLite's word for a file that is none of its own
+        return DatabaseUnavailable(
+            "The server's database file is damaged. It was not changed.",
+            "Restore it from a backup, or give the server another data folder with MAHTAI_DATA_DIR.",
         )
     return None

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
 TITLES = {"t1": "T1", "t1c": "T1 with contrast", "t2": "T2", "flair": "FLAIR"}
@@ -38,7 +39,7 @@ def four_up(
     spacing = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
     order = np.abs(np.linalg.inv(ijk_to_ras[:3, :3])).argmax(axis=0)
     aspect = float(spacing[order[1]] / spacing[order[0]])
-    figure = Figure(figsize=(9, 10), facecolor="black", layout="constrained")
+    figure = Figure(figsize=(9, 10), facecolor="black", layout=ConstrainedLayoutEngine(rect=(0, 0.03, 1, 0.97)))
     axes = figure.subplots(2, 2)
     for axis, (channel, (array, affine)) in zip(axes.flat, sorted(volumes.items(), key=_panel_order), strict=False):
         picture = _axial(array, affine)[:, :, index].astype(float)
@@ -56,7 +57,6 @@ def four_up(
     for number, (_, name, color) in enumerate(segments):
         figure.text(0.03 + 0.22 * number, 0.012, f"■ {name}", color=np.array(color) / 255, fontsize=11)
     figure.suptitle(caption, color="white", fontsize=11)
-    figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.97))  # type: ignore[union-attr]
     figure.savefig(path, dpi=100, facecolor="black")
 
 

@@ -86,7 +86,7 @@ def brain_mask(t1: Volume, device: str = "cpu") -> BrainMask:
     closed = ndimage.binary_fill_holes(closed)[(slice(CLOSING_MM, -CLOSING_MM),) * 3]
     restored = resample(torch.from_numpy(closed.astype(np.float32))[None], grid, t1.geometry)[0].numpy() >= 0.5
     volume_ml = float(restored.sum()) * t1.geometry.voxel_ml
-    warnings = ()
+    warnings: tuple[str, ...] = ()
     if not PLAUSIBLE_ML[0] <= volume_ml <= PLAUSIBLE_ML[1]:
         warnings = (
             f"The brain was found to have {volume_ml:.0f} ml, which is not plausible: check the segmentation, "

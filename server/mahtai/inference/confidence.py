@@ -90,8 +90,11 @@ def region_confidence(
         # nothing found: as sure as the voxel that came nearest to being found
         certainty = 1 - float(binary_entropy(probability.amax().clamp(max=0.5)))
     confidence = certainty * factor
-    low, high = (float((probability >= threshold).sum()) * voxel_volume_ml for threshold in VOLUME_INTERVAL_THRESHOLDS)
-    volume = float(mask.sum()) * voxel_volume_ml
+    low, high = (
+        float(torch.count_nonzero(probability >= threshold)) * voxel_volume_ml
+        for threshold in VOLUME_INTERVAL_THRESHOLDS
+    )
+    volume = float(torch.count_nonzero(mask)) * voxel_volume_ml
     return RegionConfidence(
         confidence=round(confidence, 3),
         indeterminate=confidence < INDETERMINATE_BELOW,

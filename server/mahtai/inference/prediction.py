@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import torch
-from monai.inferers import sliding_window_inference
+from monai.inferers.utils import sliding_window_inference
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -90,7 +90,7 @@ def predict(
     model: LoadedModel,
     image: Tensor,
     flips: bool,
-    report: Callable[[float], None],
+    report: Callable[[float], object],
     cancelled: Callable[[], bool],
 ) -> Tensor:
     """Probabilities of a prepared volume.
@@ -153,7 +153,7 @@ def _window_sizes(model: LoadedModel, sizes: tuple[int, ...]) -> Iterator[tuple[
 
 
 def _with_smaller_windows(
-    model: LoadedModel, image: Tensor, report: Callable[[float], None], cancelled: Callable[[], bool]
+    model: LoadedModel, image: Tensor, report: Callable[[float], object], cancelled: Callable[[], bool]
 ) -> Tensor:
     for window in _window_sizes(model, tuple(image.shape[1:])):
         try:
@@ -181,7 +181,7 @@ def _windows(
     model: LoadedModel,
     image: Tensor,
     window: tuple[int, ...],
-    report: Callable[[float], None],
+    report: Callable[[float], object],
     cancelled: Callable[[], bool],
 ) -> Tensor:
     # what sliding_window_inference will do at this overlap, for the progress only

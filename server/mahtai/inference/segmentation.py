@@ -135,7 +135,8 @@ def _summary(
         through_plane = int(np.argmax(np.abs(prepared.reference.direction[2])))
     return {
         "segments_ml": {
-            label.id: round(float((labelmap == label.label_value).sum()) * voxel_ml, 3) for label in bundle.labels
+            label.id: round(float(torch.count_nonzero(labelmap == label.label_value)) * voxel_ml, 3)
+            for label in bundle.labels
         },
         "labels": [label.as_json() for label in bundle.labels],
         "regions": regions,

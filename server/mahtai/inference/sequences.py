@@ -63,8 +63,8 @@ class SequenceFeatures:
 
 def measure_features(image: Tensor, mask: Tensor) -> SequenceFeatures:
     """Features of channels × X × Y × Z inside the X × Y × Z brain mask."""
-    voxels = image[:, mask]
-    voxels = voxels[:, :: max(1, voxels.shape[1] // _VOXELS)].float().cpu().numpy()
+    inside = image[:, mask]
+    voxels = inside[:, :: max(1, inside.shape[1] // _VOXELS)].float().cpu().numpy()
     ranks = rankdata(voxels, axis=1)
     correlation = np.arctanh(np.clip(np.corrcoef(ranks), -0.999, 0.999)) if len(voxels) > 1 else np.zeros((1, 1))
     low, quarter, median, three_quarters, high, far = np.percentile(voxels, [5, 25, 50, 75, 95, 99.8], axis=1)
@@ -105,7 +105,7 @@ def check_sequences(image: Tensor, mask: Tensor, channels: Sequence[str]) -> Non
         return
     features = measure_features(image, mask)
     doubled = np.tanh(features.correlation) - np.eye(len(channels))
-    first, second = np.unravel_index(int(doubled.argmax()), doubled.shape)
+    first, second = (int(index) for index in np.unravel_index(int(doubled.argmax()), doubled.shape))
     if doubled[first, second] > DOUBLED_CORRELATION - 1e-3 and _same_picture(image[first][mask], image[second][mask]):
         raise DoubledSequence(
             f"{SHORT_NAMES[channels[first]]} and {SHORT_NAMES[channels[second]]} are the same picture.",

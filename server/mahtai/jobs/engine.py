@@ -21,6 +21,9 @@ CANCEL_GRACE_S = 1.0
 
 START_LIMIT_S = 180.0
 
+TRIES = 3
+"""How many processes may end before they have looked at a job until the job is blamed."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -126,7 +129,7 @@ class Engine:
             EngineFailure: with what the engine said, or that it died; the next job gets a fresh process.
             JobCancelled: ``cancelled`` had become true and ``cancel`` was called.
         """
-        while True:
+        for _ in range(TRIES):
             child = self._wait_until_ready(cancelled)
             with self._condition:
                 self._job = work.job
@@ -134,10 +137,11 @@ class Engine:
                 child.send({"do": "run", "job": work.job, "request": self._request(work)})
                 return self._follow(child, work.job, report, cancelled)
             except _NeverBegun:
-                continue  # the process had died while it was idle; the keeper has started another
+                continue  # the process had died while it was idle; the keeper starts another
             finally:
                 with self._condition:
                     self._job = None
+        raise _death(child.wait())
 
     def cancel(self, job: str) -> None:
         """Stop a job, by kindness first and by force after ``CANCEL_GRACE_S``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 
@@ -26,7 +26,7 @@ class Watcher:
 
     def wake(self) -> None:
         """From any thread."""
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._news.set)
 
     async def changes(self, patience_s: float, at_once: bool = False) -> AsyncIterator[bool]:
@@ -76,7 +76,7 @@ class ProgressBoard:
             watcher.wake()
 
     def all_changed(self) -> None:
-        """Wake everybody: the line has moved, or the server stops."""
+        """Wake everybody: the line has moved."""
         with self._lock:
             jobs = tuple(self._watchers)
         for job in jobs:

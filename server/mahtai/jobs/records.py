@@ -11,12 +11,11 @@ from typing import Any, cast
 
 from sqlalchemy import func, select, update
 from sqlalchemy.engine import CursorResult
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from mahtai.cases.blob import BlobRecord
 from mahtai.db.blobs import add_blob
-from mahtai.db.engine import Database
+from mahtai.db.engine import Database, insist
 from mahtai.db.tables import InferenceRow, now
 from mahtai.jobs.inference import UNFINISHED, Inference, Part, Problem, State, TooManyJobs, UnknownInference
 
@@ -53,11 +52,7 @@ class InferenceRecords:
         Raises:
             TooManyJobs: ``limit`` jobs are unfinished already.
         """
-        while True:
-            try:
-                return self._accept(order, rerun, limit)
-            except IntegrityError:  # another server process accepted the same order in this moment
-                rerun = False
+        return insist(lambda: self._accept(order, rerun, limit))
 
     def _accept(self, order: Order, rerun: bool, limit: int) -> tuple[Inference, bool]:
         key = order.key

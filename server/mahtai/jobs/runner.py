@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mahtai.cases.blob import BlobRecord
@@ -31,6 +32,10 @@ _log = logging.getLogger(__name__)
 class Runner:
     """Performs jobs. Every way out of ``perform`` leaves the job finished, failed or cancelled in the table,
     except the end of the server, after which ``perform`` is called again.
+
+    Args:
+        work_dir: where the engine writes results, a folder a job.
+        discard_unknown: removes those of the given blobs that no table knows.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class Runner:
         engine: Engine,
         board: ProgressBoard,
         work_dir: Path,
+        discard_unknown: Callable[[Iterable[str]], None],
     ) -> None:
         self._records = records
         self._store = store
@@ -48,6 +54,7 @@ class Runner:
         self._engine = engine
         self._board = board
         self._work_dir = work_dir
+        self._discard_unknown = discard_unknown
         self._line = Line(moved=board.all_changed)
         self._closing = threading.Event()
         self._lock = threading.Lock()
@@ -152,8 +159,10 @@ class Runner:
     def _keep(self, job: str, output: EngineOutput) -> None:
         """Blobs first, each whole and synced; then one transaction makes all of the result visible."""
         self._board.report(job, "storing", 0.0)
+        blobs: dict[str, BlobRecord] = {}
         try:
-            blobs = {name: self._store_file(path) for name, path in output.files.items()}
+            for name, path in output.files.items():
+                blobs[name] = self._store_file(path)
             parts = {
                 name: Part(
                     blob.sha256, blob.bytes, _MEDIA_TYPES.get(output.files[name].suffix, "application/octet-stream")
@@ -162,6 +171,7 @@ class Runner:
             }
             self._records.succeed(job, parts, output.summary, list(blobs.values()))
         except MahtaiError as error:
+            self._discard_unknown(blob.sha256 for blob in blobs.values())
             self._fail(job, Problem(error.kind, error.reason, error.hint))
 
     def _store_file(self, path: Path) -> BlobRecord:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mahtai.cases.intake import Intake
 from mahtai.data_folder import require_room
 from mahtai.db.engine import Database
 from mahtai.errors import MahtaiError
@@ -40,7 +41,9 @@ _log = logging.getLogger(__name__)
 class Jobs:
     """All inferences of this server. Accepted means kept: the row is committed before ``submit`` returns."""
 
-    def __init__(self, settings: Settings, database: Database, store: BlobStore, catalogue: Catalogue) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, store: BlobStore, intake: Intake, catalogue: Catalogue
+    ) -> None:
         self._settings = settings
         self._store = store
         self._catalogue = catalogue
@@ -48,7 +51,15 @@ class Jobs:
         self._desk = OrderDesk(database, store, catalogue)
         self._board = ProgressBoard()
         self._engine = Engine(settings.device, settings.threads, settings.engine_stall_s, self._first_model)
-        self._runner = Runner(self._records, store, catalogue, self._engine, self._board, settings.work_dir)
+        self._runner = Runner(
+            records=self._records,
+            store=store,
+            catalogue=catalogue,
+            engine=self._engine,
+            board=self._board,
+            work_dir=settings.work_dir,
+            discard_unknown=intake.discard_unknown,
+        )
         self._durable = DurableWork(settings.jobs_url, "local", self._runner.perform)
         self._stopping = threading.Event()
         self._caretaker = threading.Thread(target=self._look_after, name="jobs-caretaker", daemon=True)
@@ -63,15 +74,9 @@ class Jobs:
     def stop(self) -> None:
         """End the engine and leave unfinished jobs for the next start."""
         self._stopping.set()
-        self._board.all_changed()
         self._runner.close()
         self._caretaker.join()
         self._durable.stop()
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether watchers should go home."""
-        return self._stopping.is_set()
 
     @property
     def engine_state(self) -> tuple[EngineState, str]:

@@ -243,17 +243,16 @@ def read_bundle(folder: Path) -> Bundle:
         ) from error
 
 
-def _channel_words(metadata: dict[str, Any], side: str, name: str) -> list[str]:
+def _channel_words(metadata: dict[str, Any], side: str) -> list[str]:
     """The ``channel_def`` of an input or output as words in channel order."""
-    sides = metadata["network_data_format"][side]
-    definition = (sides.get(name) or next(iter(sides.values())))["channel_def"]
+    definition = inference_config.data_format(metadata, side)["channel_def"]
     return [str(definition[key]) for key in sorted(definition, key=int)]
 
 
 def _channels(metadata: dict[str, Any], extras: dict[str, Any]) -> tuple[Channel, ...]:
     own_words = extras.get("channels", {})
     channels = []
-    for word in _channel_words(metadata, "inputs", "image"):
+    for word in _channel_words(metadata, "inputs"):
         channel = channel_id(word)
         name, description = channel_text(channel)
         own = own_words.get(channel, {})
@@ -266,7 +265,7 @@ def _channels(metadata: dict[str, Any], extras: dict[str, Any]) -> tuple[Channel
 
 
 def _regions(metadata: dict[str, Any]) -> tuple[Region, ...]:
-    words = _channel_words(metadata, "outputs", "pred")
+    words = _channel_words(metadata, "outputs")
     return tuple(Region(region_id(word), word) for word in words)
 
 

@@ -10,6 +10,9 @@ from mahtai.models.config import BundleError, look_up, resolve, resolve_or_none
 NETWORK_PACKAGES = ("monai.networks.nets", "mahtai.networks")
 """Where a network class may come from. A bundle's own scripts are never imported."""
 
+LARGEST_ARGUMENT = 100_000
+"""No width, depth or window of a network is larger."""
+
 NETWORK_KEYS = ("network_def", "net_def", "network", "net")
 IGNORED_KEYS = ("_desc_", "_requires_")
 
@@ -32,7 +35,7 @@ def network_definition(config: dict[str, Any]) -> dict[str, Any]:
     definition = {name: value for name, value in definition.items() if name not in IGNORED_KEYS}
     check_target(definition["_target_"])
     arguments = {name: value for name, value in definition.items() if name != "_target_"}
-    _refuse_nested_targets(arguments, key)
+    _refuse_what_is_not_plain(arguments, key)
     special = [name for name in arguments if name.startswith("_")]
     if special:
         raise BundleError(
@@ -59,7 +62,9 @@ def check_target(target: str) -> str:
     return name
 
 
-def _refuse_nested_targets(value: Any, place: str) -> None:
+def _refuse_what_is_not_plain(value: Any, place: str) -> None:
+    if isinstance(value, int | float) and not abs(value) <= LARGEST_ARGUMENT:
+        raise BundleError(f"{place} holds {value:g}, which is no size of a network.", "Get the model again.")
     if isinstance(value, dict):
         if "_target_" in value:
             raise BundleError(
@@ -67,10 +72,22 @@ def _refuse_nested_targets(value: Any, place: str) -> None:
                 "Write the network with plain values only.",
             )
         for key, item in value.items():
-            _refuse_nested_targets(item, f"{place}::{key}")
+            _refuse_what_is_not_plain(item, f"{place}::{key}")
     elif isinstance(value, list):
         for item in value:
-            _refuse_nested_targets(item, place)
+            _refuse_what_is_not_plain(item, place)
+
+
+def data_format(metadata: dict[str, Any], side: str) -> dict[str, Any]:
+    """What the metadata says of the network's ``inputs`` (image) or ``outputs`` (prediction).
+
+    Raises:
+        KeyError, TypeError: the metadata lacks it.
+    """
+    entries = metadata["network_data_format"][side]
+    usual = {"inputs": "image", "outputs": "pred"}[side]
+    key = usual if usual in entries else min(entries, default=usual)
+    return dict(entries[key])
 
 
 def check_channel_counts(
@@ -81,10 +98,9 @@ def check_channel_counts(
     Raises:
         BundleError: saying both numbers.
     """
-    formats = metadata["network_data_format"]
     sides = {
-        "input": (inputs, "in_channels", next(iter(formats["inputs"].values()))),
-        "output": (outputs, "out_channels", next(iter(formats["outputs"].values()))),
+        "input": (inputs, "in_channels", data_format(metadata, "inputs")),
+        "output": (outputs, "out_channels", data_format(metadata, "outputs")),
     }
     for side, (named, argument, entry) in sides.items():
         for source, count in (("num_channels", entry.get("num_channels")), (argument, network_def.get(argument))):
@@ -181,7 +197,7 @@ def roi_size(config: dict[str, Any], metadata: dict[str, Any], extras: dict[str,
     Raises:
         BundleError: it stands nowhere as plain numbers.
     """
-    image = next(iter(metadata["network_data_format"]["inputs"].values()))
+    image = data_format(metadata, "inputs")
     candidates = [
         extras.get("roi_size"),
         resolve_or_none(config, "inferer::roi_size"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pickle
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +24,23 @@ CHECKPOINT_KEYS = ("model", "state_dict", "network", "net")
 """Under which a checkpoint may hold the weights, next to the optimizer and the like."""
 
 
+MOST_PARAMETERS = 2_000_000_000
+
+# what networks raise on arguments that they do not take, and torch on damaged checkpoints
+_THIRD_PARTY_ERRORS = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ImportError,
+    RuntimeError,
+    AssertionError,
+    ArithmeticError,
+)
 _TRIAL_VOXELS = 32
+
+# torch names what a pickle wanted to call and was not allowed to (weights_only=True)
+_ASKED_FOR = re.compile(r"GLOBAL ([\w.]+)")
 
 
 class RefusedWeights(BundleError):
@@ -42,8 +59,16 @@ def build_network(bundle: Bundle) -> nn.Module:
     definition = dict(bundle.network_def)
     network_class = _network_class(definition.pop("_target_"))
     try:
+        # made without memory first: a description may ask for more than any computer has
+        with torch.device("meta"):
+            parameters = sum(value.numel() for value in network_class(**definition).parameters())
+        if parameters > MOST_PARAMETERS:
+            raise BundleError(
+                f"The network of {bundle.id} would have {parameters / 1e9:.1f} thousand million parameters.",
+                "That is no model of this kind; its description is damaged. Get it again.",
+            )
         network = network_class(**definition)
-    except (TypeError, ValueError, KeyError, AttributeError, ImportError, RuntimeError, AssertionError) as error:
+    except _THIRD_PARTY_ERRORS as error:
         said = str(error).strip().partition("\n")[0][:200]
         raise BundleError(
             f"The network of {bundle.id} cannot be made: {network_class.__name__} says: {said}",
@@ -105,7 +130,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         try:
             return load_file(path)
         except (SafetensorError, OSError, ValueError) as error:
-            raise RefusedWeights(f"{path.name} is damaged: {error}.", "Get the model again.") from error
+            raise _damaged(path, error) from error
     return _unwrapped(path.name, _read_checkpoint(path))
 
 
@@ -113,15 +138,19 @@ def _read_checkpoint(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        asked_for = _ASKED_FOR.search(str(error))
+        what = f"asks for code ({asked_for[1]}) to be run when it is loaded" if asked_for else "may hold code"
         raise RefusedWeights(
-            f"{path.name} holds more than weights: it asks for code to be run when it is loaded. "
-            "It was refused and nothing of it was run.",
+            f"{path.name} is more than a list of weights: it {what}. It was refused and nothing of it was run.",
             "Ask whoever made the model for a .safetensors file. Do not load it with other programs.",
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise RefusedWeights(
-            f"{path.name} is damaged or not a weights file: {error}.", "Get the model again."
-        ) from error
+    except (EOFError, OSError, *_THIRD_PARTY_ERRORS) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> RefusedWeights:
+    said = str(error).strip().partition("\n")[0][:200]
+    return RefusedWeights(f"{path.name} is damaged or not a weights file: {said}", "Get the model again.")
 
 
 def _unwrapped(name: str, checkpoint: Any) -> dict[str, Tensor]:

@@ -65,7 +65,7 @@ def voxels_sha256(path: Path) -> str:
     It stays the same when a file is renamed, compressed anew, mirrored, turned by right angles,
     cropped or padded, so that none of these hides a case.
     """
-    voxels = np.asanyarray(nibabel.load(path).dataobj)
+    voxels = np.asanyarray(_load(path).dataobj)
     values, counts = np.unique(voxels[voxels != 0], return_counts=True)
     return hashlib.sha256(values.astype("<f4").tobytes() + counts.astype("<i8").tobytes()).hexdigest()
 
@@ -115,8 +115,15 @@ def case_folders(root: Path, names: Sequence[str] | None = None) -> list[Path]:
     return folders
 
 
-def _to_lps(path: Path) -> tuple[np.ndarray, tuple[float, float, float]]:
+def _load(path: Path) -> nibabel.Nifti1Image:
     image = nibabel.load(path)
+    if not isinstance(image, nibabel.Nifti1Image):
+        raise ValueError(f"{path} is not NIfTI")
+    return image
+
+
+def _to_lps(path: Path) -> tuple[np.ndarray, tuple[float, float, float]]:
+    image = _load(path)
     turn = ornt_transform(io_orientation(image.affine), axcodes2ornt(("L", "P", "S")))
     turned = image.as_reoriented(turn)
     first, second, third = (float(value) for value in turned.header.get_zooms()[:3])

@@ -164,7 +164,7 @@ class Trainer:
         budget = minutes * 60
         self._log({"event": "start", "settings": self.settings.as_json(), "minutes": minutes, **_machine(self.device)})
         self._log({"event": "cases", "names": [case.name for case in cases]})
-        self.network.to(memory_format=self.memory_format)
+        self.network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         self.network.train()
         phase_end = 0.0
         for number, phase in enumerate(self.settings.phases):

@@ -1,0 +1,79 @@
+"""Cases over HTTP: a study under a name, made once however often it is asked for."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from server_process import ServerProcess, put_volume
+from studies import TASK, label_file
+from test_api_access import problem
+
+Study = dict[str, str]
+
+
+def make_case(client: httpx.Client, volumes: Study, **more: Any) -> dict[str, Any]:
+    """A new case."""
+    answer = client.post("/v1/cases", json={"name": "Case 1", "task": TASK, "volumes": volumes, **more})
+    assert answer.status_code in (200, 201), answer.text
+    return dict(answer.json())
+
+
+def test_a_case_keeps_its_volumes_and_names_the_grid_of_its_labels(client: httpx.Client, study: Study) -> None:
+    case = make_case(client, study)
+    assert case["volumes"] == study and case["reference"] == "t1c" and case["label_count"] == 0
+    assert client.get(f"/v1/cases/{case['id']}").json() == case
+    without_t1c = {slot: sha for slot, sha in study.items() if slot != "t1c"}
+    assert make_case(client, without_t1c)["reference"] == "t1"
+    assert make_case(client, {"b-scan": study["t1"], "a-scan": study["t2"]})["reference"] == "a-scan"
+
+
+def test_a_case_is_made_once_for_one_key(server: ServerProcess, client: httpx.Client, study: Study) -> None:
+    key = str(uuid4())
+    made: list[dict[str, Any]] = []
+
+    def ask() -> None:
+        with server.client() as own:
+            made.append(make_case(own, study, client_key=key))
+
+    askers = [threading.Thread(target=ask) for _ in range(6)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    assert len({case["id"] for case in made}) == 1 and len(made) == 6
+    wanted = {"name": "Another", "task": TASK, "volumes": study, "client_key": key}
+    problem(client.post("/v1/cases", json=wanted), 409, "client-key-reused")
+
+
+def test_cases_are_listed_newest_first_page_by_page(client: httpx.Client, study: Study) -> None:
+    made = [make_case(client, study, name=f"Case {number}")["id"] for number in range(5)]
+    first = client.get("/v1/cases", params={"limit": 3}).json()
+    assert [case["id"] for case in first["cases"]] == made[:1:-1]
+    second = client.get("/v1/cases", params={"limit": 2, "before": first["next"]}).json()
+    assert [case["id"] for case in second["cases"]] == made[1::-1]
+    assert client.get("/v1/cases").json()["next"] is None
+
+
+@pytest.mark.parametrize(
+    ("volumes", "kind"),
+    [
+        ({}, "case"),
+        ({"t1c": "0" * 64}, "volume-missing"),
+        ({"t1c": "SEGMENTATION"}, "case"),
+        ({"t1c": "T1", "t1": "T1"}, "case"),
+    ],
+)
+def test_a_case_of_unusable_volumes_is_refused(client: httpx.Client, study: Study, volumes: Study, kind: str) -> None:
+    here = {"SEGMENTATION": put_volume(client, label_file()), "T1": study["t1"]}
+    wanted = {"name": "x", "task": TASK, "volumes": {slot: here.get(sha, sha) for slot, sha in volumes.items()}}
+    problem(client.post("/v1/cases", json=wanted), 422, kind)
+
+
+def test_an_unknown_case_is_named_as_such(client: httpx.Client) -> None:
+    for path in ("", "/labels", f"/labels/{uuid4()}"):
+        problem(client.get(f"/v1/cases/{uuid4()}{path}"), 404, "unknown-case")

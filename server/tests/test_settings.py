@@ -1,0 +1,47 @@
+"""Settings from the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mahtai.settings import Settings, SettingsError, shipped_models
+
+
+def test_without_any_variable_the_server_keeps_to_this_computer() -> None:
+    settings = Settings.from_environment({})
+    assert (settings.host, settings.port, settings.device) == ("127.0.0.1", 8391, "auto")
+    assert settings.is_sqlite and settings.data_dir != settings.config_dir
+    assert settings.models_path == (settings.data_dir / "models", *shipped_models())
+
+
+def test_variables_move_everything_into_one_folder(tmp_path: Path) -> None:
+    settings = Settings.from_environment({"MAHTAI_DATA_DIR": str(tmp_path), "MAHTAI_PORT": "0", "MAHTAI_THREADS": "2"})
+    assert settings.database_url == f"sqlite:///{(tmp_path / 'mahtai.sqlite').as_posix()}"
+    assert settings.blobs_dir == tmp_path / "blobs" and settings.port == 0 and settings.threads == 2
+
+
+def test_options_of_a_command_win_over_variables() -> None:
+    settings = Settings.from_environment({"MAHTAI_PORT": "1000", "MAHTAI_HOST": "::1"}, port=2000, host=None)
+    assert (settings.port, settings.host) == (2000, "::1")
+
+
+def test_several_model_folders_are_searched_in_order(tmp_path: Path) -> None:
+    listed = os.pathsep.join([str(tmp_path / "a"), "", str(tmp_path / "b")])
+    assert Settings.from_environment({"MAHTAI_MODELS_PATH": listed}).models_path == (tmp_path / "a", tmp_path / "b")
+
+
+def test_workflows_lie_beside_the_tables_or_in_the_same_postgresql() -> None:
+    assert Settings.from_environment({"MAHTAI_DATABASE_URL": "postgresql://u@h/d"}).jobs_url == "postgresql://u@h/d"
+    assert Settings.from_environment({"MAHTAI_DATA_DIR": "/d"}).jobs_url.endswith("/d/jobs.sqlite")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PORT", "http"), ("PORT", "70000"), ("LOG_LEVEL", "loud"), ("MAX_UPLOAD_BYTES", "-1")]
+)
+def test_a_wrong_value_is_named_with_what_is_possible(name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        Settings.from_environment({f"MAHTAI_{name}": value})
+    assert f"MAHTAI_{name}" in error.value.reason and value in error.value.reason and error.value.hint
