@@ -132,7 +132,9 @@ def check_models(model: str | None, device: str) -> None:
 
 @models.command("pull")
 @click.argument("model")
-def pull_model(model: str) -> None:
+@click.option("--file", "archive", type=click.Path(exists=True, path_type=Path), help="A zip brought by other means.")
+@click.option("--again", is_flag=True, help="Replace the model that is there.")
+def pull_model(model: str, archive: Path | None, again: bool) -> None:
     """Fetch a model from the internet into the user's models folder; its checksum is pinned."""
     from tqdm import tqdm
 
@@ -145,7 +147,7 @@ def pull_model(model: str) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        folder = pull(model, Settings.from_environment().models_path[0], on_progress)
+        folder = pull(model, Settings.from_environment().models_path[0], on_progress, archive=archive, again=again)
     click.echo(f"{model} is in {folder}.")
 
 

@@ -169,6 +169,8 @@ BAD_BUNDLES: dict[str, tuple[Callable[[dict[str, Any], dict[str, Any]], Any], st
     ),
     "no channels": (lambda m, i: m.pop("network_data_format"), "not complete: KeyError"),
     "channels without names": (lambda m, i: outputs(m).pop("channel_def"), "not complete"),
+    "a width of 10³⁰": (network(init_filters=10**30), "holds 1e\\+30, which is no size"),
+    "no inputs": (lambda m, i: m["network_data_format"]["inputs"].clear(), "not complete"),
     "no activation": (config(postprocessing={}), "overlap \\(sigmoid\\) or exclude"),
     "no spacing": (lambda m, i: m.pop("image_classes"), "which voxel spacing"),
     "no window": (config(inferer={"_target_": "SimpleInferer"}), "which window"),

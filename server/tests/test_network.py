@@ -214,6 +214,12 @@ def test_arguments_that_the_network_does_not_take_are_told(tmp_path: Path, argum
         build_network(read_bundle(folder))
 
 
+def test_a_network_larger_than_any_computer_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "m", lambda m, i: i["network_def"].update(init_filters=50_000), weights=False)
+    with pytest.raises(BundleError, match="thousand million parameters"):
+        build_network(read_bundle(folder))
+
+
 # --- models check -----------------------------------------------------------------------------
 
 

@@ -124,9 +124,11 @@ class InferenceRecords:
             "summary": dict(summary),
         }
         with self._database.write() as session:
+            if not _move(session, job, ("running",), values):
+                return False
             for blob in blobs:
                 add_blob(session, blob)
-            return _move(session, job, ("running",), values)
+            return True
 
     def fail(self, job: str, problem: Problem) -> bool:
         """The job has failed; the same order may be placed again."""

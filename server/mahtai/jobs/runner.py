@@ -6,6 +6,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from mahtai.cases.blob import BlobRecord
@@ -160,19 +161,19 @@ class Runner:
         """Blobs first, each whole and synced; then one transaction makes all of the result visible."""
         self._board.report(job, "storing", 0.0)
         blobs: dict[str, BlobRecord] = {}
+        problem = None
         try:
             for name, path in output.files.items():
                 blobs[name] = self._store_file(path)
-            parts = {
-                name: Part(
-                    blob.sha256, blob.bytes, _MEDIA_TYPES.get(output.files[name].suffix, "application/octet-stream")
-                )
-                for name, blob in blobs.items()
-            }
-            self._records.succeed(job, parts, output.summary, list(blobs.values()))
+            parts = {name: _part(output.files[name], blob) for name, blob in blobs.items()}
+            if self._records.succeed(job, parts, output.summary, list(blobs.values())):
+                return
         except MahtaiError as error:
+            problem = Problem(error.kind, error.reason, error.hint)
+        with suppress(MahtaiError):  # what cannot be removed now only takes room
             self._discard_unknown(blob.sha256 for blob in blobs.values())
-            self._fail(job, Problem(error.kind, error.reason, error.hint))
+        if problem is not None:
+            self._fail(job, problem)
 
     def _store_file(self, path: Path) -> BlobRecord:
         info = describe(path)
@@ -203,6 +204,10 @@ class Runner:
     def _is_withdrawn(self, job: str) -> bool:
         with self._lock:
             return job in self._withdrawn
+
+
+def _part(path: Path, blob: BlobRecord) -> Part:
+    return Part(blob.sha256, blob.bytes, _MEDIA_TYPES.get(path.suffix, "application/octet-stream"))
 
 
 class _Interrupted(MahtaiError):
