@@ -102,7 +102,8 @@ def demo_study(synthetic: bool, say: Callable[[str], None]) -> DemoStudy:
         try:
             paths = download_sample(cache_folder(), SAMPLE_ADDRESS, lambda name: say(f"Downloading {name}"))
         except (requests.RequestException, ValueError) as error:
-            say(f"The public sample cannot be had: {error}")
+            reason = str(error) if isinstance(error, ValueError) else "its server cannot be reached"
+            say(f"The public sample cannot be downloaded: {reason}.")
             return _phantom_study(
                 "The public sample could not be had, so this is a made-up case: a phantom, no patient."
             )

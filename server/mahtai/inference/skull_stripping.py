@@ -62,7 +62,7 @@ def is_skull_stripped(volume: Volume) -> bool:
 
 def skull_evidence(volume: Volume) -> SkullEvidence:
     """The quantities on which ``is_skull_stripped`` decides; some 0.1 s for 240 × 240 × 155 voxels."""
-    background, share = _background(volume.array)
+    background, share = background_of(volume.array)
     if share < MIN_BACKGROUND_SHARE:
         return SkullEvidence(share)
     array, spacing = _thinned(volume)
@@ -77,7 +77,7 @@ def skull_evidence(volume: Volume) -> SkullEvidence:
     return SkullEvidence(share, volume_ml, cut, scalp, skull, stripped)
 
 
-def _background(array: NDArray[Any]) -> tuple[float, float]:
+def background_of(array: NDArray[Any]) -> tuple[float, float]:
     """The commonest value on the six faces, and the share of them that has it."""
     faces = [array[index].ravel() for axis in range(3) for index in (_plane(axis, 0), _plane(axis, -1))]
     values, counts = np.unique(np.concatenate(faces), return_counts=True)

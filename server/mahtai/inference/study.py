@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from mahtai.errors import MahtaiError
-from mahtai.inference.brain_mask import background_value, brain_mask, is_skull_stripped
+from mahtai.inference.brain_mask import brain_mask
 from mahtai.inference.intensity import zscore_foreground
 from mahtai.inference.options import Options
 from mahtai.inference.registration import register_rigid
 from mahtai.inference.sequences import SHORT_NAMES, check_sequences
+from mahtai.inference.skull_stripping import MIN_BACKGROUND_SHARE, background_of, is_skull_stripped
 from mahtai.inference.spatial import canonical_grid, crop_grid, resample
 from mahtai.models.bundle import Bundle
 from mahtai.volumes.formats import Volume
@@ -242,8 +243,10 @@ def _model_grid(reference: Geometry, bundle: Bundle, options: Options, record: R
 def _to_tensor(volume: Volume, device: torch.device) -> Tensor:
     """1 × I × J × K float32 with background 0."""
     array = np.ascontiguousarray(volume.array).astype(np.float32)
-    background = background_value(array)
-    return torch.from_numpy(array - background if background else array)[None].to(device)
+    background, share = background_of(array)
+    if background and share >= MIN_BACKGROUND_SHARE:
+        array -= background
+    return torch.from_numpy(array)[None].to(device)
 
 
 def _brain(
@@ -271,7 +274,7 @@ def _brain(
     array = aligned[present.index(source)].cpu().numpy()
     found = brain_mask(Volume(array, grid, "prepared"), device=str(aligned.device))
     record.add("brain mask", True, method=found.method, source=source, volume_ml=round(found.volume_ml, 1))
-    record.warnings.extend(found.warnings)
+    record.warnings.extend(warning.text for warning in found.warnings)
     return torch.from_numpy(np.ascontiguousarray(found.array)).to(aligned.device)
 
 

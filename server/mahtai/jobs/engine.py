@@ -249,7 +249,7 @@ class Engine:
                 self._child = None  # ``_replace`` may have said so before
                 if child.is_ready:
                     self._wanted = True
-                elif self._broken is None:
+                elif self._broken is None and not self._wanted:  # wanted: a job has asked for another try
                     self._broken = f"The engine ended while it was starting (exit code {code})."
                 self._condition.notify_all()
             _log.info("the engine process %d has ended with %d", child.pid, code)
