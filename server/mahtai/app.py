@@ -6,8 +6,10 @@ import logging
 import os
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib import import_module
 
 import uvicorn
 from anyio import to_thread
@@ -43,22 +45,20 @@ class PortInUse(MahtaiError):
     status = 500
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application; nothing is opened before it starts.
+def create_app(services: Services | None = None, close: Callable[[], None] = lambda: None) -> FastAPI:
+    """The application over opened services; without any it can still describe its API.
 
-    The data folder must be held (``DataFolder``) while it runs.
+    Args:
+        close: called when the application shuts down.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        services, close = await to_thread.run_sync(start_services, settings)
-        app.state.services = services
-        try:
-            yield
-        finally:
-            await to_thread.run_sync(close)
+        yield
+        await to_thread.run_sync(close)
 
     app = FastAPI(title="MahtAI", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.services = services
     for resource in (health, models, volumes, inferences, cases, labels, reference):
         app.include_router(resource.router)
     problems.install(app)
@@ -68,8 +68,8 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def start_services(settings: Settings) -> tuple[Services, Callable[[], None]]:
-    """Open the databases, bring them up to date, take up unfinished jobs.
+def open_services(settings: Settings) -> tuple[Services, Callable[[], None]]:
+    """Open the databases, bring them up to date, take up unfinished jobs; the data folder must be held.
 
     Returns:
         the services, and what closes them.
@@ -108,28 +108,50 @@ def serve(settings: Settings, announce: Callable[[str], None] | None = None) -> 
     """Run the server until it is told to stop (Ctrl+C, SIGTERM).
 
     Args:
-        announce: called with the address once the port is the server's own; by default it is logged.
+        announce: called with the address as soon as the server listens; by default it is logged.
 
     Raises:
-        MahtaiError: the data folder, the port or the database cannot be used.
+        MahtaiError: the data folder, the port, the token or the database cannot be used.
     """
     os.umask(0o077)  # everything that the server writes is for its user only
     set_up_logging(settings.log_level)
     if settings.host not in LOOPBACK:
         _log.warning("listening on %s: other computers can reach this server without encryption", settings.host)
     with DataFolder(settings.data_dir), _bind(settings) as listener:
-        port = listener.getsockname()[1]
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        (announce or (lambda url: _log.info("MahtAI %s at %s", __version__, url)))(f"http://{host}:{port}")
+        services, close = open_services(settings)
+
+        def greet() -> None:
+            url = _url(settings.host, listener.getsockname()[1])
+            if announce is None:
+                _log.info("MahtAI %s at %s", __version__, url)
+            else:
+                announce(url)
+            services.jobs.warm_up()
+            # the first upload need not wait for the DICOM library
+            threading.Thread(target=import_module, args=("mahtai.volumes.formats",), daemon=True).start()
+
         config = uvicorn.Config(
-            create_app(settings),
+            create_app(services, close),
             log_config=None,
             access_log=False,
             server_header=False,
             ws="none",
             timeout_graceful_shutdown=SHUTDOWN_LIMIT_S,
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        _Server(config, greet).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Calls ``listening`` once, right after the server has begun to listen."""
+
+    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._listening()
 
 
 def set_up_logging(level: str) -> None:
@@ -139,6 +161,10 @@ def set_up_logging(level: str) -> None:
     )
     logging.getLogger("mahtai").setLevel(level.upper())
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _bind(settings: Settings) -> socket.socket:

@@ -94,7 +94,7 @@ class ServerProcess:
         with (self.root / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.wrapper, sys.executable, "-m", "mahtai.app"],
-                env=self._environment(),
+                env=self.variables(),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -137,7 +137,8 @@ class ServerProcess:
         except httpx.TransportError:
             return False
 
-    def _environment(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
+        """The environment that the server gets."""
         paths = dict.fromkeys([str(Path(str(mahtai.__file__)).parents[1]), *filter(None, sys.path)])
         own = {
             "port": str(self.port),

@@ -182,6 +182,16 @@ def test_jobs_go_on_after_a_restart(start_server: StartServer, way: str) -> None
             assert client.get(f"/v1/inferences/{job}/result/segmentation").status_code == 200
 
 
+def test_a_client_that_watches_does_not_keep_the_server_from_stopping(start_server: StartServer) -> None:
+    server = start_server()
+    with server.client() as client:
+        events = server_events(client, slow_job(client, 129))
+        assert next(events)[0] == "progress"
+        started = time.monotonic()
+        server.stop()
+        assert time.monotonic() - started < 10
+
+
 def test_a_cancelled_job_stays_cancelled_after_a_restart(start_server: StartServer) -> None:
     server = start_server()
     with server.client() as client:
@@ -250,6 +260,7 @@ def test_the_work_folder_is_empty_when_nothing_runs(client: httpx.Client, server
     wait_until(lambda: not list((server.data / "work").glob("*")), 5, "the work folder to be emptied")
 
 
+@linux_only
 def test_pytorch_is_not_loaded_by_the_server_itself(server: ServerProcess) -> None:
     assert server.process is not None
     maps = psutil.Process(server.process.pid).memory_maps()

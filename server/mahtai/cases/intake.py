@@ -14,7 +14,6 @@ from mahtai.db.blobs import add_blob, find_blob, find_blobs
 from mahtai.db.engine import Database
 from mahtai.errors import MahtaiError
 from mahtai.settings import Settings
-from mahtai.volumes.formats import check_voxels, describe, read_volume
 from mahtai.volumes.segmentation_file import decode_segmentation
 from mahtai.volumes.store import BlobStore, Reception, UnknownBlob
 
@@ -158,6 +157,9 @@ def check_file(path: Path, sha256: str) -> BlobRecord:
     Raises:
         VolumeError, GeometryError: it is none that can be worked with.
     """
+    # the DICOM library takes long to load, and the start of the server shall not wait for it
+    from mahtai.volumes.formats import check_voxels, describe, read_volume
+
     info = describe(path)
     if info.kind == "segmentation":
         decode_segmentation(path.read_bytes())

@@ -90,9 +90,13 @@ class Engine:
         self._keeper = threading.Thread(target=self._keep_alive, name="engine-keeper", daemon=True)
 
     def start(self) -> None:
-        """Begin to load PyTorch in the background."""
-        self._wanted = True
+        """Get ready; the process itself is started by ``warm_up`` or the first job."""
         self._keeper.start()
+
+    def warm_up(self) -> None:
+        """Begin to load PyTorch in the background."""
+        with self._condition:
+            self._want_child()
 
     def stop(self) -> None:
         """End the process; a job that runs sees an ``EngineFailure``."""
@@ -164,10 +168,8 @@ class Engine:
 
     def _wait_until_ready(self, cancelled: Callable[[], bool]) -> EngineChild:
         with self._condition:
-            if self._broken is not None:  # whatever was missing may have been installed meanwhile
-                self._broken = None
-                self._wanted = True
-                self._condition.notify_all()
+            self._broken = None  # whatever was missing may have been installed meanwhile
+            self._want_child()
 
             def settled() -> bool:
                 ready = self._child is not None and self._child.is_ready
@@ -228,6 +230,12 @@ class Engine:
             raise EngineFailure(message["kind"], message["reason"], message["hint"])
         return EngineOutput({name: Path(path) for name, path in message["files"].items()}, message["summary"])
 
+    def _want_child(self) -> None:
+        """Have the keeper start a process unless there is one; to be called with the condition held."""
+        if self._child is None:
+            self._wanted = True
+            self._condition.notify_all()
+
     def _replace(self, child: EngineChild) -> None:
         """End a process and see to it that no job is given to it any more; the keeper starts the next one."""
         with self._condition:
@@ -243,7 +251,12 @@ class Engine:
                 if self._stopping:
                     return
                 self._wanted = False
-                child = self._child = EngineChild(self._announce, self._give_up)
+                try:
+                    child = self._child = EngineChild(self._announce, self._give_up)
+                except OSError as error:
+                    self._broken = f"The engine could not be started ({error.strerror})."
+                    self._condition.notify_all()
+                    continue
             code = child.wait()
             with self._condition:
                 self._child = None  # ``_replace`` may have said so before
@@ -265,6 +278,7 @@ class Engine:
     def _give_up(self, child: EngineChild, reason: str) -> None:
         with self._condition:
             self._broken = reason
+            self._child = None  # it ends by itself; whoever asks for a job meanwhile gets another one
             self._condition.notify_all()
         _log.error("the engine process %d cannot start: %s", child.pid, reason)
 

@@ -17,7 +17,6 @@ from mahtai.jobs.line import Line, LineClosed
 from mahtai.jobs.progress import ProgressBoard
 from mahtai.jobs.records import InferenceRecords
 from mahtai.models.catalogue import Catalogue
-from mahtai.volumes.formats import describe
 from mahtai.volumes.store import BlobStore
 
 MAX_STARTS = 3
@@ -176,6 +175,8 @@ class Runner:
             self._fail(job, problem)
 
     def _store_file(self, path: Path) -> BlobRecord:
+        from mahtai.volumes.formats import describe  # late, for the sake of a quick start
+
         info = describe(path)
         sha256 = self._store.put_file(path)
         return BlobRecord(sha256, self._store.size(sha256), info.kind, info.format, info.as_json())

@@ -65,11 +65,15 @@ class Jobs:
         self._caretaker = threading.Thread(target=self._look_after, name="jobs-caretaker", daemon=True)
 
     def start(self) -> None:
-        """Take up what was accepted before; the engine starts in the background."""
+        """Take up what was accepted before; its first job starts the engine, if ``warm_up`` did not."""
         shutil.rmtree(self._settings.work_dir, ignore_errors=True)
         self._durable.start()
         self._engine.start()
         self._caretaker.start()
+
+    def warm_up(self) -> None:
+        """Begin to load, in the background, what the first request would otherwise wait for."""
+        self._engine.warm_up()
 
     def stop(self) -> None:
         """End the engine and leave unfinished jobs for the next start."""
