@@ -187,7 +187,7 @@ def _view(session: Session, row: CaseRow) -> Case:
         number=row.number,
         name=row.name,
         task=row.task,
-        volumes={slot: sha256 for slot, sha256 in volumes},
+        volumes={volume.slot: volume.sha256 for volume in volumes},
         reference=row.reference,
         created_at=row.created_at,
         label_count=session.scalar(labels) or 0,

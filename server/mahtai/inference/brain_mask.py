@@ -30,6 +30,11 @@ CLOSING_MM = 8.0
 MARGIN_MM = 1.0
 """Chosen on stripped cases with expert tumours: see the model card's numbers and ``test_brain_mask``."""
 
+HULL_SLACK_MM = 1.0
+THIN_MM = 4.0
+NEAR_MM = 8.0
+_DIRECTIONS = 200
+
 _WORKING_MM = (1.0, 1.0, 1.0)
 
 
@@ -73,7 +78,7 @@ def brain_mask(t1: Volume, *others: Volume, device: str | torch.device = "cpu") 
     Args:
         t1: T1 or, without one, T1c. Thick slices and oblique or mirrored axes are fine.
         others: further sequences that lie where ``t1`` does (registered), on any grid: FLAIR first. What
-            is brain in one of them is brain.
+            is brain in one of them and fills a dent of the mask is brain.
         device: that the network runs on. On a CPU it takes as many threads as torch is set to.
 
     Returns:
@@ -86,7 +91,10 @@ def brain_mask(t1: Volume, *others: Volume, device: str | torch.device = "cpu") 
     found = [mask for scan in (t1, *others) if (mask := _brain_in(scan, grid, torch.device(device))) is not None]
     if not found:
         return _checked(_head(t1.array), t1.geometry, "head")
-    joined = _solid(_closed(np.logical_or.reduce(found)))
+    first, *further = found
+    for mask in further:
+        first = first | _thick(_inside_hull(mask & ~first, first))
+    joined = _solid(_closed(first))
     restored = resample(torch.from_numpy(joined.astype(np.float32))[None], grid, t1.geometry)[0]
     return _checked((restored > 0.5).numpy(), t1.geometry, "deepbet")
 
@@ -147,6 +155,31 @@ def _solid(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     sizes[0] = 0
     filled: NDArray[np.bool_] = ndimage.binary_fill_holes(parts == sizes.argmax())
     return filled
+
+
+def _inside_hull(candidates: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Those candidates that lie in a dent of the mask, not on top of it, where scalp would be.
+
+    A dent is what the mask's convex hull holds besides it, give or take ``HULL_SLACK_MM``. The hull is
+    taken from its extent along directions spread evenly over the sphere.
+    """
+    number = np.arange(_DIRECTIONS) + 0.5
+    polar, azimuth = np.arccos(1 - 2 * number / _DIRECTIONS), np.pi * (1 + 5**0.5) * number
+    across = np.sin(polar)
+    directions = np.stack([across * np.cos(azimuth), across * np.sin(azimuth), np.cos(polar)]).astype(np.float32)
+    surface = np.argwhere(mask & ~ndimage.binary_erosion(mask))[::5].astype(np.float32)
+    extent = (surface @ directions).max(axis=0) + HULL_SLACK_MM
+    voxels = np.argwhere(candidates)
+    kept = voxels[((voxels.astype(np.float32) @ directions) <= extent).all(axis=1)]
+    result = np.zeros_like(mask)
+    result[tuple(kept.T)] = True
+    return result
+
+
+def _thick(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask where it is at least ``THIN_MM`` thick and near by, not a thin rim of skull; 1 mm voxels."""
+    core = _distance_mm(~mask) > THIN_MM / 2
+    return mask & (_distance_mm(core) <= NEAR_MM) if core.any() else core
 
 
 def _closed(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-INDETERMINATE_BELOW = 0.5
-"""A region whose confidence is lower is shown as indeterminate, not as a finding."""
+INDETERMINATE_BELOW = 0.7
+"""A region whose confidence is lower is shown as indeterminate, not as a finding.
+
+Chosen on eight cases of the train and validation lists, where it parts tumour cores with a Dice above 0.8
+from those below 0.7. On the seven test cases it marks the three cores with a Dice below 0.5 and no other core."""
 
 SHELL_VOXELS = 3
 VOLUME_INTERVAL_THRESHOLDS = (0.65, 0.35)

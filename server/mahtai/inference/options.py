@@ -14,6 +14,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "brain_mask": ("auto", "on", "off"),
     "resample": ("auto", "off"),
     "check_sequences": ("on", "off"),
+    "islands": ("drop", "keep"),
     "flips": ("off", "on"),
     "precision": ("auto", "fp32", "bf16"),
 }
@@ -37,6 +38,7 @@ class Options:
         brain_mask: brain extraction; ``auto`` does it where the skull is still on.
         resample: to the model's voxel size; ``off`` feeds the reference grid as it is.
         check_sequences: refuse sequences that look swapped or doubled.
+        islands: parts of the whole tumour without any core, apart from the largest part.
         flips: mean over mirrored inputs: eight times slower, a little more accurate.
         precision: of the network on a CPU; ``auto`` takes bf16 where the processor has units for it.
     """
@@ -46,6 +48,7 @@ class Options:
     brain_mask: str = "auto"
     resample: str = "auto"
     check_sequences: str = "on"
+    islands: str = "drop"
     flips: str = "off"
     precision: str = "auto"
 

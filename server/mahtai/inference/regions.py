@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from mahtai.models.bundle import Bundle
 
 THRESHOLD = 0.5
+ISLAND_PROBABILITY = 0.49
 TUMOUR_REGIONS = {"tc", "wt", "et"}
 
 
@@ -39,6 +42,32 @@ def regions_from_outputs(outputs: Tensor, bundle: Bundle) -> RegionMaps:
         return RegionMaps(("wt", "tc", "et"), torch.stack([torch.maximum(whole, core), core, enhancing]))
     kept = [index for index, name in enumerate(ids) if name != "background"]
     return RegionMaps(tuple(ids[index] for index in kept), outputs[kept])
+
+
+def without_islands(regions: RegionMaps) -> tuple[RegionMaps, int]:
+    """Take parts of the whole tumour without any core out of the result, except the largest part.
+
+    On the cases of the train and validation lists such parts were nearly always false: gliosis, vessels, the
+    edge of a ventricle. They are not wiped out: their probability becomes just too low for a label, so
+    that they stay visible as doubtful.
+
+    Returns:
+        The regions, and how many voxels lost their label.
+    """
+    if set(regions.ids) != TUMOUR_REGIONS:
+        return regions, 0
+    whole, core, _ = (regions.probabilities >= THRESHOLD).cpu().numpy()
+    parts, count = ndimage.label(whole)
+    if count < 2:
+        return regions, 0
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    dropped = np.bincount(parts[core], minlength=count + 1) == 0
+    dropped[[0, int(sizes.argmax())]] = False
+    island = torch.from_numpy(dropped[parts]).to(regions.probabilities.device)
+    probabilities = regions.probabilities.clone()
+    probabilities[0][island] = probabilities[0][island].clamp(max=ISLAND_PROBABILITY)
+    return RegionMaps(regions.ids, probabilities), int(sizes[dropped].sum())
 
 
 def labels_from_regions(regions: RegionMaps, bundle: Bundle) -> Tensor:

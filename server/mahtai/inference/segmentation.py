@@ -15,12 +15,15 @@ from torch import Tensor
 from mahtai.inference.confidence import doubtful_slices, region_confidence, voxel_confidence
 from mahtai.inference.options import Options
 from mahtai.inference.prediction import LoadedModel, predict
-from mahtai.inference.regions import RegionMaps, labels_from_regions, regions_from_outputs
+from mahtai.inference.regions import RegionMaps, labels_from_regions, regions_from_outputs, without_islands
 from mahtai.inference.sequences import SHORT_NAMES
 from mahtai.inference.spatial import resample
 from mahtai.inference.study import PreparedStudy, Record, Report, prepare_study
 from mahtai.volumes.formats import Volume
 from mahtai.volumes.geometry import Geometry
+
+
+NOTABLE_ISLANDS_ML = 0.5
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,14 @@ def segment(
             cancelled,
         )
         regions = regions_from_outputs(probabilities, model.bundle)
-        inside = regions.probabilities * prepared.mask
+        regions = RegionMaps(regions.ids, regions.probabilities * prepared.mask)
         if model.device.type == "cuda":
             torch.cuda.synchronize(model.device)
     with watch.time("restore"):
         report("restoring", 0.0)
-        native = RegionMaps(regions.ids, resample(inside, prepared.grid, prepared.reference))
+        if options.islands == "drop":
+            regions = _drop_islands(regions, prepared, record)
+        native = RegionMaps(regions.ids, resample(regions.probabilities, prepared.grid, prepared.reference))
         labelmap = labels_from_regions(native, model.bundle)
         confidence = voxel_confidence(native.probabilities)
         summary = _summary(native, labelmap, confidence, prepared, model, options, record)
@@ -100,6 +105,17 @@ def segment(
         result_confidence = (confidence * 100).round().to(torch.uint8).cpu().numpy()
     summary["timings_s"] = watch.seconds
     return SegmentationResult(result_labels, result_confidence, prepared.reference, summary)
+
+
+def _drop_islands(regions: RegionMaps, prepared: PreparedStudy, record: Record) -> RegionMaps:
+    kept, voxels = without_islands(regions)
+    volume_ml = round(voxels * prepared.grid.voxel_ml, 2)
+    record.add("drop islands without tumour core", voxels > 0, volume_ml=volume_ml)
+    if volume_ml >= NOTABLE_ISLANDS_ML:
+        record.warnings.append(
+            f"{volume_ml:.1f} ml in islands without tumour core were left out; they are shown as doubtful."
+        )
+    return kept
 
 
 def _summary(

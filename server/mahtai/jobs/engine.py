@@ -6,13 +6,12 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from mahtai.errors import MahtaiError
 from mahtai.jobs.engine_child import ENDED, EngineChild, Message
+from mahtai.jobs.work import EngineFailure, EngineOutput, JobCancelled, Work, death
 
 EngineState = Literal["starting", "ready", "busy", "broken", "stopped"]
 
@@ -21,48 +20,17 @@ CANCEL_GRACE_S = 1.0
 
 START_LIMIT_S = 180.0
 
+SHORTEST_LIFE_S = 20.0
+"""A process that ends by itself sooner is not replaced before a job wants it, or it would go on for ever."""
+
 TRIES = 3
 """How many processes may end before they have looked at a job until the job is blamed."""
 
 _log = logging.getLogger(__name__)
 
 
-class EngineFailure(MahtaiError):
-    """A job that the engine could not finish; ``kind`` tells the cause apart."""
-
-    title = "The engine could not finish"
-    status = 500
-
-    def __init__(self, kind: str, reason: str, hint: str) -> None:
-        super().__init__(reason, hint)
-        self.kind = kind  # type: ignore[misc]  # told by the engine process, not known to the class
-
-
 class _NeverBegun(Exception):
     """The process ended before it had looked at the job."""
-
-
-class JobCancelled(Exception):
-    """The job was stopped because its owner wished so."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """One inference in plain types; see ``mahtai.inference.service.InferenceRequest``."""
-
-    job: str
-    model_folder: Path
-    inputs: Mapping[str, Path]
-    options: Mapping[str, Any]
-    output_folder: Path
-
-
-@dataclass(frozen=True)
-class EngineOutput:
-    """Files by name and the summary."""
-
-    files: dict[str, Path]
-    summary: dict[str, Any]
 
 
 class Engine:
@@ -86,6 +54,7 @@ class Engine:
         self._broken: str | None = None
         self._job: str | None = None
         self._wanted = False
+        self._waiting = False
         self._stopping = False
         self._keeper = threading.Thread(target=self._keep_alive, name="engine-keeper", daemon=True)
 
@@ -145,7 +114,7 @@ class Engine:
             finally:
                 with self._condition:
                     self._job = None
-        raise _death(child.wait())
+        raise death(child.wait())
 
     def cancel(self, job: str) -> None:
         """Stop a job, by kindness first and by force after ``CANCEL_GRACE_S``."""
@@ -169,6 +138,7 @@ class Engine:
     def _wait_until_ready(self, cancelled: Callable[[], bool]) -> EngineChild:
         with self._condition:
             self._broken = None  # whatever was missing may have been installed meanwhile
+            self._waiting = True
             self._want_child()
 
             def settled() -> bool:
@@ -177,6 +147,7 @@ class Engine:
 
             if not self._condition.wait_for(settled, START_LIMIT_S) and self._child is not None:
                 self._child.kill()  # and the keeper calls it broken
+            self._waiting = False
             if cancelled():
                 raise JobCancelled
             if self._child is not None and self._child.is_ready:
@@ -208,7 +179,7 @@ class Engine:
                 self._replace(child)
                 if cancelled():
                     raise JobCancelled
-                raise _death(child.wait()) if has_begun or self._stopping else _NeverBegun
+                raise death(child.wait()) if has_begun or self._stopping else _NeverBegun
             if message.get("job") != job:
                 continue  # of an earlier job that was cancelled
             if message["event"] == "cancel-wanted":
@@ -241,6 +212,7 @@ class Engine:
         with self._condition:
             if self._child is child:
                 self._child = None
+                self._wanted = True
         child.kill()
 
     def _keep_alive(self) -> None:
@@ -257,11 +229,14 @@ class Engine:
                     self._broken = f"The engine could not be started ({error.strerror})."
                     self._condition.notify_all()
                     continue
+            started = time.monotonic()
             code = child.wait()
             with self._condition:
                 self._child = None  # ``_replace`` may have said so before
-                if child.is_ready:
+                if child.is_ready and time.monotonic() - started > SHORTEST_LIFE_S:
                     self._wanted = True
+                elif child.is_ready:
+                    _log.warning("the engine process %d did not live long; the next job starts another", child.pid)
                 elif self._broken is None and not self._wanted:  # wanted: a job has asked for another try
                     self._broken = f"The engine ended while it was starting (exit code {code})."
                 self._condition.notify_all()
@@ -269,9 +244,10 @@ class Engine:
 
     def _announce(self, child: EngineChild) -> None:
         with self._condition:
+            is_awaited = self._waiting
             self._condition.notify_all()
         _log.info("the engine process %d is ready", child.pid)
-        folder = self._first_model()
+        folder = None if is_awaited else self._first_model()
         if folder is not None:
             child.send({"do": "prepare", "model_folder": str(folder), "device": self._device})
 
@@ -281,24 +257,3 @@ class Engine:
             self._child = None  # it ends by itself; whoever asks for a job meanwhile gets another one
             self._condition.notify_all()
         _log.error("the engine process %d cannot start: %s", child.pid, reason)
-
-
-def _death(code: int) -> EngineFailure:
-    """What to tell of a process that ended in the middle of a job."""
-    hint = (
-        "Run it again; the engine has been started afresh. If it happens again, close other programs on the "
-        "server's computer or ask for a machine with more memory."
-    )
-    if code in (-9, 137):
-        return EngineFailure(
-            "engine-stopped",
-            "The engine was ended by the system while it worked on this study, most likely because memory ran out. "
-            "The study itself is safe.",
-            hint,
-        )
-    return EngineFailure(
-        "engine-stopped",
-        f"The engine stopped in the middle of this study (exit code {code}), perhaps because memory ran out. "
-        "The study itself is safe.",
-        hint,
-    )

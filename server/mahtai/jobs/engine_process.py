@@ -111,9 +111,10 @@ def _prepare(service: Any, command: dict[str, Any]) -> None:
     from mahtai.inference.options import parse_options
     from mahtai.models.bundle import read_bundle
 
-    # a model that cannot be loaded is reported to those who run it, not here
-    with contextlib.suppress(MahtaiError, OSError, RuntimeError):
+    try:
         service.warm_model(read_bundle(Path(command["model_folder"])), command["device"], parse_options({}).precision)
+    except Exception:  # reported to those who run the model, not to those who only start the server
+        traceback.print_exc()
 
 
 def _run(service: Any, command: dict[str, Any], inbox: Inbox, outbox: Outbox) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from mahtai.cases.blob import BlobRecord
 from mahtai.errors import MahtaiError
-from mahtai.jobs.engine import Engine, EngineOutput, JobCancelled, Work
+from mahtai.jobs.engine import Engine
 from mahtai.jobs.inference import Inference, Part, Problem, UnknownInference
 from mahtai.jobs.line import Line, LineClosed
 from mahtai.jobs.progress import ProgressBoard
 from mahtai.jobs.records import InferenceRecords
+from mahtai.jobs.work import EngineOutput, JobCancelled, Work
 from mahtai.models.catalogue import Catalogue
 from mahtai.volumes.store import BlobStore
 

@@ -1,0 +1,65 @@
+"""What the engine is given, what it gives back, and the ways in which it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mahtai.errors import MahtaiError
+
+
+class EngineFailure(MahtaiError):
+    """A job that the engine could not finish; ``kind`` tells the cause apart."""
+
+    title = "The engine could not finish"
+    status = 500
+
+    def __init__(self, kind: str, reason: str, hint: str) -> None:
+        super().__init__(reason, hint)
+        self.kind = kind  # type: ignore[misc]  # told by the engine process, not known to the class
+
+
+class JobCancelled(Exception):
+    """The job was stopped because its owner wished so."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One inference in plain types; see ``mahtai.inference.service.InferenceRequest``."""
+
+    job: str
+    model_folder: Path
+    inputs: Mapping[str, Path]
+    options: Mapping[str, Any]
+    output_folder: Path
+
+
+@dataclass(frozen=True)
+class EngineOutput:
+    """Files by name and the summary."""
+
+    files: dict[str, Path]
+    summary: dict[str, Any]
+
+
+def death(code: int) -> EngineFailure:
+    """What to tell of a process that ended in the middle of a job."""
+    hint = (
+        "Run it again; the engine has been started afresh. If it happens again, close other programs on the "
+        "server's computer or ask for a machine with more memory."
+    )
+    if code in (-9, 137):
+        return EngineFailure(
+            "engine-stopped",
+            "The engine was ended by the system while it worked on this study, most likely because memory ran out. "
+            "The study itself is safe.",
+            hint,
+        )
+    return EngineFailure(
+        "engine-stopped",
+        f"The engine stopped in the middle of this study (exit code {code}), perhaps because memory ran out. "
+        "The study itself is safe.",
+        hint,
+    )
