@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 from click import Context
-from MahtAILib.client.errors import ClientError
 
 from mahtai import __version__
 from mahtai.errors import MahtaiError
+from MahtAILib.client.errors import ClientError
 
 
 class ReadableErrors(click.Group):

@@ -14,6 +14,7 @@ import httpx
 import nibabel
 import numpy as np
 import pytest
+
 from MahtAILib.client import nrrd
 from server_process import ServerProcess, finished, put_volume, sha256, start_job
 from studies import FAST, SHAPE, affine, synthetic_study

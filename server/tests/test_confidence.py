@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from mahtai.inference.confidence import binary_entropy, doubtful_slices, region_confidence, voxel_confidence
 
 

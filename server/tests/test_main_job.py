@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK
+from scipy import ndimage
+
 from grids import GRIDS, from_sitk
 from mahtai.demo.phantom import Phantom, make_phantom
 from mahtai.volumes.geometry import Geometry
 from MahtAILib.client.cases import NewCase, NewLabel, add_label, create_case, label_content, list_labels
 from MahtAILib.client.connection import Connection
 from MahtAILib.client.study import StudyVolume, segment_study
-from scipy import ndimage
 from server_process import ServerProcess
 
 MODELS = Path(__file__).resolve().parents[2] / "models"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+
 from mahtai.inference.regions import RegionMaps, without_islands
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
+
 from grids import GRIDS
 from mahtai.demo.phantom import make_phantom
 from mahtai.inference.options import OptionError, Options, parse_options
@@ -17,7 +19,6 @@ from mahtai.inference.study import StudyError
 from mahtai.models.bundle import read_bundle
 from mahtai.volumes.geometry import Geometry, GeometryError
 from mahtai.volumes.volume import Volume
-from scipy import ndimage
 
 MODEL = Path(__file__).resolve().parents[2] / "models" / "brats_segresnet"
 SHAPE = (144, 176, 132)

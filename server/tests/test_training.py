@@ -10,6 +10,8 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from monai.networks.nets import SegResNet
+
 from mahtai.demo.phantom import make_phantom
 from mahtai.training.augmentation import AugmentationSettings, drop_sequences, training_patch
 from mahtai.training.datasets import (
@@ -25,7 +27,6 @@ from mahtai.training.lesions import implant_lesion, lesion_statistics
 from mahtai.training.loop import Trainer, region_loss
 from mahtai.training.metrics import bootstrap_mean, score_region
 from mahtai.training.settings import Phase, TrainingSettings
-from monai.networks.nets import SegResNet
 
 
 def _write_case(folder: Path, seed: int = 0) -> Path:

@@ -22,7 +22,6 @@ from mahtai.inference.study import PreparedStudy, Record, Report, prepare_study
 from mahtai.volumes.formats import Volume
 from mahtai.volumes.geometry import Geometry
 
-
 NOTABLE_ISLANDS_ML = 0.5
 
 

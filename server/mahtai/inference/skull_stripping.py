@@ -116,9 +116,7 @@ def _cut_share(inside: NDArray[np.bool_]) -> float:
     return float(max(shares))
 
 
-def _layers(
-    array: NDArray[np.float32], inside: NDArray[np.bool_], spacing: NDArray[np.float64]
-) -> tuple[float, float]:
+def _layers(array: NDArray[np.float32], inside: NDArray[np.bool_], spacing: NDArray[np.float64]) -> tuple[float, float]:
     """Brightness of the layer where scalp would be, share of dark voxels where bone would be."""
     depth = ndimage.distance_transform_edt(np.pad(inside, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
     middle = float(np.median(array[depth > min(20.0, float(depth.max()) / 2)]))
