@@ -1,8 +1,8 @@
 """Rigid registration of two sequences of one patient by mutual information.
 
 The scanner's own coordinates are the first guess. Where the heads lie far apart in them, two other
-starts compete with it. Results are the same to the bit whatever the number of processors: metric
-samples come from a fixed seed and are summed by one thread.
+starts compete with it. Results are the same to a rounding error whatever the number of processors:
+metric samples come from a fixed seed and are summed by one thread.
 """
 
 from __future__ import annotations
@@ -24,7 +24,14 @@ MAX_ROTATION_DEG = 30.0
 """More than a patient moves between two sequences: then the result is not believed."""
 
 MIN_GAIN = 0.01
-"""Relative gain of mutual information below which the scanner's coordinates are kept."""
+"""Relative gain of mutual information from which a movement is used."""
+
+LEAST_INFORMATION = 0.05
+"""Mutual information in nats; sequences of one head share 0.5-1.2 of them, noise 0.0002."""
+
+ALIGNED_MM = 1.0
+ALIGNED_DEG = 1.0
+"""A movement within both is no more than the uncertainty of the search."""
 
 _OTHER_START_MM = 10.0
 """Starts nearer than this to one already tried would end at the same place."""
@@ -109,8 +116,10 @@ def register_rigid(moving: Volume, fixed: Volume, seed: int = 0) -> Registration
         after = pair.metric(transform)
     except RuntimeError:
         # ITK's only way to say that the images share no voxels, or no structure
-        return _unmoved(started, "failed", "the two volumes could not be matched", pair.metric(sitk.Euler3DTransform()))
+        return _failed(started, pair.metric(sitk.Euler3DTransform()))
     before = pair.metric(sitk.Euler3DTransform())
+    if max(before, after) < LEAST_INFORMATION:
+        return _failed(started, before)
     matrix = rigid_matrix_ras(transform)
     rotation, translation = _size_of(matrix, pair.centre)
     outcome, reason = _judge(before, after, rotation, translation)
@@ -120,22 +129,22 @@ def register_rigid(moving: Volume, fixed: Volume, seed: int = 0) -> Registration
     return Registration(used, before, after, rotation, translation, accepted, outcome, reason, seconds)
 
 
-def _unmoved(started: float, outcome: Outcome, reason: str, before: float) -> Registration:
-    return Registration(np.eye(4), before, before, 0.0, 0.0, False, outcome, reason, time.perf_counter() - started)
+def _failed(started: float, before: float) -> Registration:
+    reason = "the two share no structure that could be matched, the scanner's coordinates are kept"
+    return Registration(np.eye(4), before, before, 0.0, 0.0, False, "failed", reason, time.perf_counter() - started)
 
 
 def _judge(before: float, after: float, rotation: float, translation: float) -> tuple[Outcome, str]:
     movement = f"{translation:.1f} mm and {rotation:.1f}°"
+    kept = "the scanner's coordinates are kept"
     if translation > MAX_TRANSLATION_MM or rotation > MAX_ROTATION_DEG:
-        return "implausible", (
-            f"a movement of {movement} was found; more than {MAX_TRANSLATION_MM:g} mm or {MAX_ROTATION_DEG:g}° "
-            "is not believed, the scanner's coordinates are kept"
-        )
-    if after <= before:
-        return "not-better", "no movement matches the two better than the scanner's coordinates do"
-    if after < before * (1 + MIN_GAIN):
-        return "already-aligned", f"the scanner's coordinates match already (a movement of {movement} gains nothing)"
-    return "moved", f"moved by {movement}"
+        limits = f"{MAX_TRANSLATION_MM:g} mm or {MAX_ROTATION_DEG:g}°"
+        return "implausible", f"a movement of {movement} was found, more than {limits} is not believed; {kept}"
+    if after >= before * (1 + MIN_GAIN):
+        return "moved", f"moved by {movement}"
+    if translation <= ALIGNED_MM and rotation <= ALIGNED_DEG:
+        return "already-aligned", f"they lie on each other already; {kept}"
+    return "not-better", f"a movement of {movement} would not match the two better; {kept}"
 
 
 def _size_of(matrix_ras: NDArray[np.float64], centre_lps: NDArray[np.float64]) -> tuple[float, float]:
@@ -215,8 +224,8 @@ class _Pair:
         voxels = coarser * np.count_nonzero(sitk.GetArrayViewFromImage(self._head))
         share = min(level.samples / max(voxels, 1), 1.0)
         method = sitk.ImageRegistrationMethod()
-        # the order in which threads add up their samples would change the last bits
-        method.SetNumberOfThreads(1)
+        # parts summed by several threads would change the last bits; SetNumberOfThreads(1) alone does not stop it
+        method.SetNumberOfWorkUnits(1)
         method.SetMetricAsMattesMutualInformation(_BINS)
         method.SetMetricSamplingStrategy(method.RANDOM)
         # ITK takes a seed of 0 to mean the clock
