@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from monai.networks.nets import SegResNet
+from safetensors.torch import load_file
 
 from mahtai.demo.phantom import make_phantom
 from mahtai.training.augmentation import AugmentationSettings, drop_sequences, training_patch
@@ -26,6 +27,7 @@ from mahtai.training.datasets import (
 from mahtai.training.lesions import implant_lesion, lesion_statistics
 from mahtai.training.loop import Trainer, region_loss
 from mahtai.training.metrics import bootstrap_mean, score_region
+from mahtai.training.run import train_bundle
 from mahtai.training.settings import Phase, TrainingSettings
 
 
@@ -162,6 +164,16 @@ def test_a_run_learns_and_goes_on_where_it_was_stopped(case_folder: Path, tmp_pa
     losses = [entry["loss"] for entry in entries if "loss" in entry]
     assert losses[-1] < losses[0]
     assert (tmp_path / "model.safetensors").exists()
+
+
+def test_the_unetr_recipe_trains_from_its_bundle(case_folder: Path, tmp_path: Path) -> None:
+    recipe = Path(__file__).resolve().parents[2] / "models" / "brats_unetr"
+    weights = train_bundle(
+        recipe, case_folder.parent, minutes=5, names=[case_folder.name], output=tmp_path, steps=2, device_name="cpu"
+    )
+    trained = load_file(weights)
+    assert sum(value.numel() for value in trained.values()) > 30_000_000
+    assert all(bool(torch.isfinite(value).all()) for value in trained.values())
 
 
 def test_dice_distance_and_volume_of_shifted_cubes_are_as_calculated_by_hand() -> None:

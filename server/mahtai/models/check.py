@@ -53,6 +53,9 @@ def check(bundle: Bundle, device: str = "auto") -> list[Finding]:
             findings.append(Finding("note", "files", f"changed since they were fetched: {', '.join(changed)}"))
         elif changed is not None:
             findings.append(Finding("ok", "files", "as they were fetched (SHA-256)"))
+        if bundle.recipe and bundle.weights_path is None:
+            text = "none yet: this is a recipe, train it with `mahtai train`"
+            return [*findings, Finding("note", "weights", text)]
         bundle.require_weights()
         findings.append(Finding("ok", "identity", f"SHA-256 {bundle.sha256}"))
 
