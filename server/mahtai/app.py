@@ -28,7 +28,7 @@ from mahtai.db.migrate import upgrade
 from mahtai.errors import MahtaiError
 from mahtai.jobs.service import Jobs
 from mahtai.models.catalogue import Catalogue
-from mahtai.security.token import load_or_create
+from mahtai.security.token import FILE_NAME, load_or_create
 from mahtai.settings import LOOPBACK, Settings
 from mahtai.volumes.store import BlobStore
 
@@ -123,7 +123,7 @@ def serve(settings: Settings, announce: Callable[[str], None] | None = None) -> 
         def greet() -> None:
             url = _url(settings.host, listener.getsockname()[1])
             if announce is None:
-                _log.info("MahtAI %s at %s", __version__, url)
+                _log.info("MahtAI %s at %s, its token is in %s", __version__, url, settings.config_dir / FILE_NAME)
             else:
                 announce(url)
             services.jobs.warm_up()

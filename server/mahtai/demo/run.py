@@ -83,7 +83,7 @@ def _segment(connection: Connection, study: DemoStudy, clock: StageClock) -> Stu
             if bar.show(stage, fraction):
                 clock.enter(stage)
 
-        return segment_study(connection, volumes, MODEL, on_progress=on_progress)
+        return segment_study(connection, volumes, MODEL, on_progress=on_progress, rerun=True)
 
 
 def _without_islands(segmentation: Segmentation) -> np.ndarray:
