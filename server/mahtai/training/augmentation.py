@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mahtai.training.datasets import Case
-from mahtai.training.lesions import LesionStatistics, implant_lesion
+from mahtai.training.lesions import LesionStatistics, implant_lesion, smooth_noise
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,6 @@ def sample_patch(
     return image, label.to(torch.uint8)
 
 
-def _smooth_noise(size: tuple[int, ...], knots: int) -> Tensor:
-    coarse = torch.randn(1, 1, knots, knots, knots)
-    return functional.interpolate(coarse, size=size, mode="trilinear", align_corners=True)[0, 0]
-
-
 def _blurred(channel: Tensor) -> Tensor:
     return functional.avg_pool3d(channel[None, None], 3, stride=1, padding=1)[0, 0]
 
@@ -129,7 +124,7 @@ def augment_intensity(image: Tensor, settings: AugmentationSettings) -> Tensor:
         channel = channel * _uniform(1 - settings.intensity_scale, 1 + settings.intensity_scale)
         channel = channel + _uniform(-settings.intensity_shift, settings.intensity_shift)
         if _chance(settings.bias_field):
-            channel = channel + channel.abs() * _smooth_noise(tuple(channel.shape), 3) * 0.15
+            channel = channel + channel.abs() * smooth_noise(tuple(channel.shape), 3) * 0.15
         if _chance(settings.thick_slices):
             channel = _as_thick_slices(channel)
         elif _chance(settings.blur):

@@ -35,7 +35,8 @@ def lesion_statistics(cases: list[Case]) -> LesionStatistics:
     return LesionStatistics(torch.stack(means), torch.stack(deviations))
 
 
-def _noise(shape: tuple[int, ...], knots: int) -> Tensor:
+def smooth_noise(shape: tuple[int, ...], knots: int) -> Tensor:
+    """Noise of about unit deviation that varies over ``knots`` points along each axis."""
     coarse = torch.randn(1, 1, knots, knots, knots)
     return functional.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)[0, 0]
 
@@ -46,7 +47,7 @@ def _radial_field(shape: tuple[int, ...], centre: Tensor, radius_voxels: Tensor)
     squares = [
         ((axis - middle) / radius) ** 2 for axis, middle, radius in zip(axes, centre, radius_voxels, strict=True)
     ]
-    return sum(squares, torch.zeros(shape)).sqrt() + 0.22 * _noise(shape, 8) + 0.08 * _noise(shape, 20)
+    return sum(squares, torch.zeros(shape)).sqrt() + 0.22 * smooth_noise(shape, 8) + 0.08 * smooth_noise(shape, 20)
 
 
 def implant_lesion(
@@ -84,7 +85,7 @@ def implant_lesion(
         softness = 0.03 + 0.07 * float(torch.rand(()))
         alpha = torch.sigmoid((border - field) / softness) * room
         alpha = alpha * (0.6 + 0.4 * float(torch.rand(())) if tissue == 2 else 1.0)
-        texture = _noise(tuple(label.shape), 24)
+        texture = smooth_noise(tuple(label.shape), 24)
         drawn = mean[tissue - 1] + 0.25 * torch.randn(mean.shape[1])
         filling = drawn[:, None, None, None] + deviation[tissue - 1][:, None, None, None] * 0.6 * texture
         new_image = new_image * (1 - alpha) + filling * alpha
