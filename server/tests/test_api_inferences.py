@@ -44,7 +44,7 @@ def test_a_study_becomes_a_segmentation_with_confidence_and_summary(client: http
         content = nrrd.decode(answer.content)
         assert content.array.shape == SHAPE and np.allclose(content.ijk_to_ras, affine())
     segmentation = decode_segmentation(client.get(f"/v1/inferences/{job['id']}/result/segmentation").content)
-    assert {segment.description.id for segment in segmentation.segments} == {"ncr", "ed", "et"}
+    assert {segment.id for segment in segmentation.segments} == {"ncr", "ed", "et"}
     assert result["summary"]["model"]["id"] == "tiny"
     assert end["model_sha256"] == client.get("/v1/models/tiny").json()["sha256"]
 

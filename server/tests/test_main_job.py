@@ -108,13 +108,13 @@ def test_a_corrected_segmentation_becomes_a_new_version_and_the_old_one_stays(sh
     first = add_label(
         shipped, case.id, result.segmentation, NewLabel("A", "annotator", inference=result.job_id), "key-1"
     )
-    from mahtai.volumes.segmentation_file import decode_segmentation, encode_segmentation
+    from mahtai.volumes.segmentation_file import decode_segmentation, description_of, encode_segmentation
 
     proposal = decode_segmentation(result.segmentation)
     edited = proposal.layers[0].copy()
     edited[:, :, : edited.shape[2] // 2] = 0
     corrected = encode_segmentation(
-        edited, proposal.geometry, [segment.description for segment in proposal.segments], proposal.provenance
+        edited, proposal.geometry, [description_of(segment) for segment in proposal.segments], proposal.provenance
     )
     second = add_label(
         shipped,

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from MahtAILib.errors import ExplainedError
 
-class ClientError(Exception):
+
+class ClientError(ExplainedError):
     """A request to a MahtAI server did not do what was asked.
 
     Attributes:
         kind: slug that tells the cause apart for programs.
         temporary: the same request may succeed later without anybody changing it, so it is worth keeping.
-        reason: what happened, in plain words.
-        hint: what the reader can do about it.
     """
 
     kind: ClassVar[str] = "client"
     temporary: ClassVar[bool] = False
-
-    def __init__(self, reason: str, hint: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.hint = hint
-
-    def __str__(self) -> str:
-        return f"{self.reason} {self.hint}".strip()
 
 
 class BadAddressError(ClientError):

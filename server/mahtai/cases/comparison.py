@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mahtai.volumes.segmentation_file import Segmentation
+from MahtAILib.client.segmentation import Segmentation
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,9 @@ def contents(segmentation: Segmentation) -> dict[str, SegmentContent]:
     """Voxels and volume of every segment, by id."""
     found = {}
     for segment in segmentation.segments:
-        description = segment.description
-        voxels = int(np.count_nonzero(segmentation.mask(description.id)))
+        voxels = int(np.count_nonzero(segmentation.mask(segment.id)))
         volume_ml = round(voxels * segmentation.geometry.voxel_ml, 4)
-        found[description.id] = SegmentContent(description.name, description.label_value, voxels, volume_ml)
+        found[segment.id] = SegmentContent(segment.name, segment.label_value, voxels, volume_ml)
     return found
 
 
@@ -53,7 +52,7 @@ def compare(saved: Segmentation, other: Segmentation) -> Comparison:
     """
     if saved.geometry.shape != other.geometry.shape:
         raise ValueError(f"cannot compare grids of {saved.geometry.shape} and {other.geometry.shape} voxels")
-    ids = {segment.description.id for part in (saved, other) for segment in part.segments}
+    ids = {segment.id for part in (saved, other) for segment in part.segments}
     changed = np.zeros(saved.geometry.shape, dtype=bool)
     dice = {}
     for segment_id in sorted(ids):

@@ -27,10 +27,11 @@ from mahtai.db.blobs import find_blob
 from mahtai.db.engine import Database, insist
 from mahtai.db.tables import InferenceRow, LabelVersionRow
 from mahtai.jobs.inference import VolumeMissing
-from mahtai.volumes.geometry import Geometry
-from mahtai.volumes.segmentation_file import Segmentation, decode_segmentation
+from mahtai.volumes.segmentation_file import decode_segmentation, on_grid
 from mahtai.volumes.store import BlobStore
 from mahtai.volumes.volume import VolumeError
+from MahtAILib.client.geometry import Geometry
+from MahtAILib.client.segmentation import Segmentation
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Labels:
     def _segmentation(self, sha256: str, grid: Geometry) -> Segmentation:
         segmentation = decode_segmentation(self._store.read_bytes(sha256))
         try:
-            return segmentation.on_grid(grid)
+            return on_grid(segmentation, grid)
         except VolumeError as error:
             raise WrongGrid(error.reason, error.hint) from error
 

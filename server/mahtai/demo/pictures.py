@@ -25,14 +25,14 @@ def four_up(
     volumes: Mapping[str, tuple[np.ndarray, np.ndarray]],
     labelmap: np.ndarray,
     ijk_to_ras: np.ndarray,
-    segments: Sequence[tuple[int, str, tuple[int, int, int]]],
+    segments: Sequence[tuple[int, str, tuple[float, float, float]]],
     caption: str,
 ) -> None:
     """Write the axial slice with most tumour as PNG.
 
     Args:
         volumes: channel id → (array, IJK-to-RAS), all on the grid of the labelmap.
-        segments: label value, name and RGB 0..255 of each segment.
+        segments: label value, name and RGB 0..1 of each segment.
     """
     labels = _axial(labelmap, ijk_to_ras)
     index = int((labels > 0).sum(axis=(0, 1)).argmax()) if labels.any() else labels.shape[2] // 2
@@ -48,14 +48,14 @@ def four_up(
         for value, _, color in segments:
             mask = labels[:, :, index] == value
             if mask.any():
-                rgb = np.array(color) / 255
+                rgb = np.array(color)
                 axis.imshow(np.dstack([np.broadcast_to(rgb, (*mask.shape, 3)), mask * 0.25]), aspect=aspect)
                 axis.contour(mask, levels=[0.5], colors=[to_rgb(tuple(rgb))], linewidths=1.0)
         axis.set_title(TITLES.get(channel, channel), color="white")
     for axis in axes.flat:
         axis.axis("off")
     for number, (_, name, color) in enumerate(segments):
-        figure.text(0.03 + 0.22 * number, 0.012, f"■ {name}", color=np.array(color) / 255, fontsize=11)
+        figure.text(0.03 + 0.22 * number, 0.012, f"■ {name}", color=color, fontsize=11)
     figure.suptitle(caption, color="white", fontsize=11)
     figure.savefig(path, dpi=100, facecolor="black")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from mahtai.demo.pictures import four_up
 from mahtai.demo.sample import DemoStudy, demo_study
 from mahtai.demo.server_process import running_server
 from mahtai.progress import StageBar
-from mahtai.volumes.segmentation_file import Segmentation, decode_segmentation, encode_segmentation
+from mahtai.volumes.segmentation_file import decode_segmentation
+from MahtAILib.client import segmentation as files
 from MahtAILib.client.cases import LabelVersion, NewCase, NewLabel, add_label, create_case, list_labels
 from MahtAILib.client.connection import Connection
+from MahtAILib.client.segmentation import Segmentation
 from MahtAILib.client.study import StudyResult, StudyVolume, segment_study
 
 MODEL = "brats_segresnet"
@@ -101,12 +104,7 @@ def _save_versions(connection: Connection, study: DemoStudy, result: StudyResult
     first = NewLabel("MahtAI demo", "annotator", inference=result.job_id, comment="the proposal, untouched")
     proposal = add_label(connection, case.id, result.segmentation, first, str(uuid.uuid4()))
     segmentation = decode_segmentation(result.segmentation)
-    corrected = encode_segmentation(
-        _without_islands(segmentation),
-        segmentation.geometry,
-        [segment.description for segment in segmentation.segments],
-        segmentation.provenance,
-    )
+    corrected = files.encode(replace(segmentation, layers=_without_islands(segmentation)[None]))
     second = NewLabel(
         "MahtAI demo",
         "annotator",
@@ -128,7 +126,7 @@ def _write_files(output: Path, study: DemoStudy, result: StudyResult, segmentati
         study.volumes,
         segmentation.layers[0],
         segmentation.geometry.ijk_to_ras,
-        [(item.label_value, item.name, item.color_rgb) for item in (seg.description for seg in segmentation.segments)],
+        [(segment.label_value, segment.name, segment.color_rgb) for segment in segmentation.segments],
         f"{study.name}: unreviewed proposal of {result.summary['model']['id']}, not for diagnosis",
     )
 
