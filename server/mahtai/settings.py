@@ -112,7 +112,7 @@ class Settings:
 def shipped_models() -> tuple[Path, ...]:
     """Folders of bundles that came with the program: the repository's, or those beside the package."""
     package = Path(__file__).resolve().parent
-    candidates = (package.parents[1] / "models", package / "bundles")
+    candidates = (package.parents[1] / "models", package / "shipped_models")
     return tuple(folder for folder in candidates if folder.is_dir())
 
 

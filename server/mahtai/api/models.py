@@ -23,10 +23,11 @@ class ChannelOut(Answer):
 
 
 class RegionOut(Answer):
-    """An output channel of a model."""
+    """An output channel of a model, and the segments that make it up."""
 
     id: str
     name: str
+    segments: list[str]
 
 
 class CodeOut(Answer):

@@ -129,11 +129,12 @@ def _summary(
     bundle, voxel_ml = model.bundle, prepared.reference.voxel_ml
     factor = float(np.prod([bundle.missing_channel_confidence.get(channel, 0.7) for channel in prepared.missing]))
     regions = {}
-    names = {region.id: region.name for region in bundle.regions}
+    known = {region.id: region for region in bundle.regions}
     for name, probability in zip(native.ids, native.probabilities, strict=True):
         found = region_confidence(probability, voxel_ml, factor)
         regions[name] = {
-            "name": names[name],
+            "name": known[name].name,
+            "segments": list(known[name].segments),
             "volume_ml": found.volume_ml,
             "volume_interval_ml": list(found.volume_interval_ml),
             "confidence": found.confidence,

@@ -21,7 +21,8 @@ Message = dict[str, Any]
 ENDED = "ended"
 """Event put in after the last one, when the process has gone."""
 
-_COMMAND = (sys.executable, "-m", "mahtai.jobs.engine_process")
+# -S keeps foreign libraries out of the way, where the server itself was started so
+_COMMAND = (sys.executable, *(["-S"] if sys.flags.no_site else []), "-m", "mahtai.jobs.engine_process")
 
 _log = logging.getLogger(__name__)
 

@@ -53,10 +53,17 @@ class Channel:
 
 @dataclass(frozen=True)
 class Region:
-    """One output channel: ``id`` is ``tc``, ``wt``, ``et``, or a slug of the bundle's own word."""
+    """One output channel.
+
+    Attributes:
+        id: ``tc``, ``wt``, ``et``, or a slug of the bundle's own word.
+        name: for the reader.
+        segments: ids of the segments that make it up.
+    """
 
     id: str
     name: str
+    segments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -156,7 +163,9 @@ class Bundle:
             "task": self.task,
             "state": self.state,
             "channels": [{"id": c.id, "name": c.name, "description": c.description} for c in self.channels],
-            "regions": [{"id": region.id, "name": region.name} for region in self.regions],
+            "regions": [
+                {"id": region.id, "name": region.name, "segments": list(region.segments)} for region in self.regions
+            ],
             "labels": [label.as_json() for label in self.labels],
             "missing_channels_ok": self.missing_channels_ok,
             "spacing_mm": list(self.spacing_mm),
@@ -205,7 +214,7 @@ def read_bundle(folder: Path) -> Bundle:
         channels = _channels(metadata, extras)
         regions = _regions(metadata)
         task = str(extras.get("task") or task_of_regions({region.id for region in regions}) or "other")
-        regions = _named_for_readers(regions, task)
+        labels = _labels(extras, task, regions)
         network_def = inference_config.network_definition(config)
         inference_config.check_channel_counts(folder.name, network_def, metadata, len(channels), len(regions))
         return Bundle(
@@ -216,8 +225,8 @@ def read_bundle(folder: Path) -> Bundle:
             task=task,
             folder=folder,
             channels=channels,
-            regions=regions,
-            labels=_labels(extras, task, regions),
+            regions=_for_readers(regions, task, labels),
+            labels=labels,
             activation=inference_config.activation(config, extras, [region.id for region in regions]),
             network_def=network_def,
             spacing_mm=inference_config.spacing_mm(config, metadata, extras),
@@ -269,9 +278,19 @@ def _regions(metadata: dict[str, Any]) -> tuple[Region, ...]:
     return tuple(Region(region_id(word), word) for word in words)
 
 
-def _named_for_readers(regions: tuple[Region, ...], task: str) -> tuple[Region, ...]:
-    names = {group.id: group.name for group in groups_of_task(task)}
-    return tuple(Region(region.id, names.get(region.id, region.name)) for region in regions)
+def _for_readers(
+    regions: tuple[Region, ...], task: str, labels: tuple[SegmentDescription, ...]
+) -> tuple[Region, ...]:
+    groups = {group.id: group for group in groups_of_task(task)}
+    present = {label.id for label in labels}
+
+    def named(region: Region) -> Region:
+        group = groups.get(region.id)
+        if group is None:
+            return Region(region.id, region.name, (region.id,) if region.id in present else ())
+        return Region(region.id, group.name, tuple(segment for segment in group.segments if segment in present))
+
+    return tuple(named(region) for region in regions)
 
 
 def _labels(extras: dict[str, Any], task: str, regions: tuple[Region, ...]) -> tuple[SegmentDescription, ...]:

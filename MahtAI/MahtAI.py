@@ -1,0 +1,102 @@
+"""MahtAI in Slicer: the module, its panel, its self-test. What it does is in ``MahtAILib``; here it is wired up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+
+
+class MahtAI(ScriptedLoadableModule):
+    """The module as Slicer's module list sees it. Nothing heavy happens here: it is run at every start of Slicer."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = "MahtAI"
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        self.parent.dependencies = ["Segmentations", "SegmentEditor"]
+        self.parent.contributors = ["MahtAI developers"]
+        self.parent.helpText = _(
+            "Segments brain tumours in T1, T1c, T2 and FLAIR with an inference server on this computer or in the "
+            "hospital. The result can be corrected, and each correction is kept as a new version. Research software, "
+            "not a medical device."
+        )
+        self.parent.acknowledgementText = _("The networks are built with MONAI and PyTorch.")
+        slicer.app.connect("startupCompleted()", register_sample_data)
+
+
+def register_sample_data():
+    """Offer the sample study in the module Sample Data."""
+    from MahtAILib.scene.sample_data import register
+
+    register(Path(__file__).resolve().parent / "Resources" / "Icons")
+
+
+class MahtAIWidget(ScriptedLoadableModuleWidget):
+    """Hosts the panel."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        self.panel = None
+
+    def setup(self):
+        """Build the panel when it is first opened."""
+        ScriptedLoadableModuleWidget.setup(self)
+        from MahtAILib.panel.panel import Panel
+
+        folder = Path(slicer.app.slicerUserSettingsFilePath).parent / "MahtAI"
+        self.panel = Panel(self.layout, slicer.mrmlScene, folder, MahtAILogic().dicom_value)
+
+    def enter(self):
+        """The reader opened the panel."""
+        if self.panel is not None:
+            self.panel.enter()
+
+    def exit(self):
+        """The reader went to another module."""
+        if self.panel is not None:
+            self.panel.exit()
+
+    def cleanup(self):
+        """Slicer quits, or the module is loaded anew."""
+        if self.panel is not None:
+            self.panel.close()
+            self.panel = None
+
+    def onReload(self):
+        """For developers: the library is loaded anew with the module."""
+        import sys
+
+        self.cleanup()
+        for name in [name for name in sys.modules if name.split(".")[0] == "MahtAILib"]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+
+class MahtAILogic(ScriptedLoadableModuleLogic):
+    """What the library needs from the application."""
+
+    def dicom_value(self, instance_uid, tag):
+        """Value of a tag such as ``0008,103e`` from Slicer's DICOM database; empty where it is not known."""
+        database = getattr(slicer, "dicomDatabase", None)
+        if database is None or not database.isOpen:
+            return ""
+        return database.instanceValue(instance_uid, tag)
+
+
+class MahtAITest(ScriptedLoadableModuleTest):
+    """The self-test, for "Reload and Test" in a real Slicer and for ``ctest``."""
+
+    def runTest(self):
+        """Run all steps; those that need a server say so where there is none."""
+        from MahtAILib.self_test import run_self_test
+
+        run_self_test(self)

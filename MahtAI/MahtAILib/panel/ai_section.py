@@ -1,0 +1,187 @@
+"""Section AI: which model, run it, how far it is, what it found and how sure it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from MahtAILib.errors import ExplainedError
+from MahtAILib.panel.review_state import ReviewState
+from MahtAILib.panel.run_state import OPTIONS, RunState
+from MahtAILib.panel.section import Section, fill_choices, fill_table, prepare_table, say
+from MahtAILib.panel.server_state import ServerState
+from MahtAILib.panel.settings import Settings
+from MahtAILib.panel.study_state import SLOT_NAMES, StudyState
+from MahtAILib.panel.versions_state import TASK
+from MahtAILib.scene.parameters import SLOTS, Parameters
+
+
+class AISection(Section):
+    """Shows and starts ``RunState``."""
+
+    def __init__(
+        self,
+        parameters: Callable[[], Parameters],
+        server: ServerState,
+        study: StudyState,
+        run: RunState,
+        review: ReviewState,
+        settings: Settings,
+    ) -> None:
+        super().__init__("AI")
+        self._parameters = parameters
+        self._server, self._study, self._run, self._review = server, study, run, review
+        self._settings = settings
+        self._problem: ExplainedError | None = None
+        ui = self.ui
+        self._options = {
+            "register": ui.registerComboBox,
+            "brain_mask": ui.brainMaskComboBox,
+            "check_sequences": ui.checkSequencesComboBox,
+        }
+        prepare_table(ui.regionTable)
+        ui.runButton.clicked.connect(self.start)
+        ui.cancelButton.clicked.connect(self._cancel)
+        ui.modelComboBox.connect("currentIndexChanged(int)", self._model_chosen)
+        for name, box in self._options.items():
+            box.connect("currentIndexChanged(int)", self._option_chooser(name))
+        for topic in (server.changed, run.changed, review.changed, study.changed):
+            topic.subscribe(self.refresh)
+
+    def refresh(self) -> None:
+        """Show how things stand."""
+        ui, run = self.ui, self._run
+        self._list_models()
+        for name, box in self._options.items():
+            fill_choices(box, _choices()[name], self._parameters().get(name))
+        ui.runButton.enabled = not run.is_running
+        ui.cancelButton.enabled = run.is_running
+        ui.runProgressBar.setVisible(run.is_running)
+        if run.progress is not None:
+            self._problem = None
+            stage, fraction, place = run.progress
+            ui.runProgressBar.setValue(round(100 * fraction))
+            say(ui.runStateLabel, stage_words(stage, place))
+        else:
+            say(ui.runStateLabel, run.message, self._problem or run.error)
+        self._show_findings()
+
+    def start(self, *_arguments: object) -> None:
+        """The reader pressed Run."""
+        self._problem = None
+        try:
+            if self._may_send():
+                parameters = self._parameters()
+                self._run.start(self._model(), {name: parameters.get(name) for name in OPTIONS})
+        except ExplainedError as error:
+            self._problem = error
+        self.refresh()
+
+    def _may_send(self) -> bool:
+        """Whether voxels may leave this computer for the connected server; asked once per server."""
+        connection = self._server.connection
+        if connection is None or connection.is_local or self._settings.consents(connection.url):
+            return True
+        names = ", ".join(SLOT_NAMES[slot] for slot in SLOTS if self._study.volume(slot) is not None)
+        question = _(
+            "The images leave this computer.\n\nTo: {url}\nWhat: the voxels of {names} and where they lie in the "
+            "patient, later the segmentations that you save, with your name and comment.\nNot sent: names, dates, "
+            "numbers and other DICOM tags of the patient. The face can be recognized in images that are not "
+            "defaced.\n\nSend them, and do not ask again for this server?"
+        ).format(url=connection.url, names=names)
+        if not slicer.util.confirmYesNoDisplay(question, windowTitle=_("Images leave this computer")):
+            raise ExplainedError(_("Nothing was sent."), _("Start a server on this computer to keep the images here."))
+        self._settings.remember_consent(connection.url)
+        return True
+
+    def _model(self) -> str:
+        if self._server.connection is None:
+            raise ExplainedError(
+                _("There is no connection to a server."),
+                _("Open the section Server and press Connect or Start on this computer."),
+            )
+        model = self.ui.modelComboBox.currentData
+        if not model:
+            raise ExplainedError(
+                _("The server has no model for brain tumours that is ready."),
+                _("Who looks after the server can see why with: mahtai models check."),
+            )
+        return str(model)
+
+    def _list_models(self) -> None:
+        models = self._server.models_for(TASK)
+        choices = [
+            (str(model["id"]), f"{model.get('name', model['id'])} {model.get('version', '')}") for model in models
+        ]
+        box = self.ui.modelComboBox
+        fill_choices(box, choices, self._parameters().get("model"))
+        box.enabled = bool(choices)
+        chosen = next((model for model in models if model["id"] == box.currentData), None)
+        say(self.ui.modelLabel, "" if chosen is None else str(chosen.get("intended_use") or chosen.get("description")))
+
+    def _show_findings(self) -> None:
+        provenance = self._review.provenance
+        regions = provenance.regions.values() if provenance is not None else ()
+        fill_table(self.ui.regionTable, [region_row(region) for region in regions])
+        warnings = provenance.warnings if provenance is not None else ()
+        say(self.ui.warningsLabel, "\n".join(f"• {warning}" for warning in warnings))
+
+    def _model_chosen(self, *_arguments: object) -> None:
+        self._parameters().set("model", str(self.ui.modelComboBox.currentData or ""))
+        self.refresh()
+
+    def _option_chooser(self, name: str) -> Callable[..., None]:
+        def chosen(*_arguments: object) -> None:
+            self._parameters().set(name, str(self._options[name].currentData))
+            self._study.changed.publish()
+
+        return chosen
+
+    def _cancel(self, *_arguments: object) -> None:
+        self._run.cancel()
+        say(self.ui.runStateLabel, _("Cancelling …"))
+
+
+def region_row(region: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Name, volume with its interval, and confidence; a doubtful one is called indeterminate."""
+    volume = f"{region.get('volume_ml', 0):.1f}"
+    interval = region.get("volume_interval_ml")
+    if interval:
+        volume += f" ({interval[0]:.1f}–{interval[1]:.1f})"
+    confidence = f"{region.get('confidence', 0):.2f}"
+    if region.get("indeterminate"):
+        confidence = _("indeterminate ({confidence})").format(confidence=confidence)
+    return str(region.get("name", "")), volume, confidence
+
+
+def stage_words(stage: str, place: int | None) -> str:
+    """What is being done, for the reader."""
+    words = {
+        "hashing": _("Preparing the volumes …"),
+        "uploading": _("Sending the volumes …"),
+        "queued": _("Waiting for the server …"),
+        "loading": _("The server loads the model …"),
+        "checking": _("The server checks the study …"),
+        "registering": _("The server registers the sequences …"),
+        "preparing": _("The server prepares the study …"),
+        "predicting": _("The model looks at the study …"),
+        "restoring": _("The result is brought to the grid of the study …"),
+        "writing": _("The result is written …"),
+        "storing": _("The result is stored …"),
+        "downloading": _("Fetching the result …"),
+        "reconnecting": _("The server does not answer; trying again. Cancel if you do not want to wait …"),
+    }
+    if stage == "queued" and place:
+        return _("Waiting for the server: {count} before this one …").format(count=place)
+    return words.get(stage, f"{stage} …")
+
+
+def _choices() -> dict[str, list[tuple[str, str]]]:
+    return {
+        "register": [("auto", _("by itself")), ("on", _("always, also far apart")), ("off", _("never"))],
+        "brain_mask": [("auto", _("by itself")), ("on", _("always")), ("off", _("never"))],
+        "check_sequences": [("on", _("check")), ("off", _("do not check"))],
+    }

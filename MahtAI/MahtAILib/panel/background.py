@@ -1,0 +1,151 @@
+"""Work in threads, answers on the main thread. No request is ever made on the main thread.
+
+A thread's answer is put into a queue that a Qt timer empties. The timer has a second duty: Slicer's main
+loop holds Python's lock while it idles, so that a thread gets a fraction of a percent of the time; a slot
+that sleeps for a millisecond hands the lock over (measured: a hundred times the throughput, longest stall
+of the main thread 20 ms). It runs only while there is work.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import qt
+
+from MahtAILib.client.errors import CancelledError
+from MahtAILib.errors import ExplainedError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_PUMP_MS = 2
+_YIELD_S = 0.001
+
+
+class Errand(Generic[T]):
+    """One piece of work under way.
+
+    Attributes:
+        cancelled: the work's sign to stop; it then ends with CancelledError.
+    """
+
+    def __init__(self, report: Callable[[Callable[[], None]], None]) -> None:
+        self.cancelled = threading.Event()
+        self._report = report
+        self._on_progress: Callable[[str, float, int | None], None] | None = None
+
+    def cancel(self) -> None:
+        """Stop the work as soon as it can be stopped."""
+        self.cancelled.set()
+
+    def progress(self, stage: str, fraction: float = 0.0, place: int | None = None) -> None:
+        """To be called by the work: how far it is."""
+        if self._on_progress is not None:
+            self._report(partial(self._on_progress, stage, fraction, place))
+
+
+class Background:
+    """Runs errands; their callbacks come on the main thread, and not at all after ``close``.
+
+    Args:
+        on_fault: told when a callback failed, which is a fault of the program.
+    """
+
+    def __init__(self, on_fault: Callable[[ExplainedError], None]) -> None:
+        self._on_fault = on_fault
+        self._answers: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._errands: set[Errand[Any]] = set()
+        self._closed = False
+        self._pump = qt.QTimer()
+        self._pump.setInterval(_PUMP_MS)
+        self._pump.timeout.connect(self._deliver)
+
+    def run(
+        self,
+        work: Callable[[Errand[T]], T],
+        on_done: Callable[[T], None],
+        on_failed: Callable[[ExplainedError], None],
+        on_progress: Callable[[str, float, int | None], None] | None = None,
+    ) -> Errand[T]:
+        """Do ``work`` in a thread.
+
+        Args:
+            work: gets its errand, to report progress and to see whether it was cancelled.
+            on_done: gets what the work returned.
+            on_failed: gets what went wrong; a ``CancelledError`` when it was cancelled.
+            on_progress: stage, fraction 0..1, place in the queue or None.
+        """
+        errand: Errand[T] = Errand(self._answers.put)
+        errand._on_progress = on_progress
+        self._errands.add(errand)
+        thread = threading.Thread(
+            target=self._work, args=(errand, work, on_done, on_failed), daemon=True, name="MahtAI panel"
+        )
+        thread.start()
+        self._pump.start()
+        return errand
+
+    def close(self) -> None:
+        """Cancel all errands and drop their answers."""
+        self._closed = True
+        self._pump.stop()
+        for errand in self._errands:
+            errand.cancel()
+        self._errands.clear()
+
+    def _work(
+        self,
+        errand: Errand[T],
+        work: Callable[[Errand[T]], T],
+        on_done: Callable[[T], None],
+        on_failed: Callable[[ExplainedError], None],
+    ) -> None:
+        answer: Callable[[], None]
+        try:
+            answer = partial(on_done, work(errand))
+        except ExplainedError as error:
+            answer = partial(on_failed, error)
+        except Exception as error:  # the thread's last word: without it the panel would wait for ever
+            log.exception("MahtAI: unexpected error")
+            answer = partial(on_failed, unexpected(error))
+        self._answers.put(partial(self._end, errand, answer))
+
+    def _end(self, errand: Errand[Any], answer: Callable[[], None]) -> None:
+        self._errands.discard(errand)
+        answer()
+
+    def _deliver(self) -> None:
+        while not self._closed:
+            try:
+                answer = self._answers.get_nowait()
+            except queue.Empty:
+                break
+            try:
+                answer()
+            except Exception as error:  # a slot must not raise
+                log.exception("MahtAI: an answer could not be shown")
+                self._on_fault(unexpected(error))
+        if self._errands:
+            time.sleep(_YIELD_S)
+        elif self._answers.empty():
+            self._pump.stop()
+
+
+def unexpected(error: BaseException) -> ExplainedError:
+    """Words for an error that nobody foresaw."""
+    return ExplainedError(
+        f"Something unexpected happened ({type(error).__name__}: {error}). Nothing was changed.",
+        "Try again. If it happens again, please report it; Slicer's log (Help, Report a Bug) has the details.",
+    )
+
+
+def was_cancelled(error: ExplainedError) -> bool:
+    """Whether an errand ended because it was told to."""
+    return isinstance(error, CancelledError)

@@ -1,0 +1,143 @@
+"""The whole panel: the state, the five sections, and what the scene and Slicer tell them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from MahtAILib.client.spool import Spool
+from MahtAILib.errors import ExplainedError
+from MahtAILib.local_server.folders import config_folder, read_token
+from MahtAILib.panel.ai_section import AISection
+from MahtAILib.panel.background import Background
+from MahtAILib.panel.local_state import LocalState
+from MahtAILib.panel.review_section import ReviewSection
+from MahtAILib.panel.review_state import ReviewState
+from MahtAILib.panel.run_state import RunState
+from MahtAILib.panel.save_section import SaveSection
+from MahtAILib.panel.server_section import ServerSection
+from MahtAILib.panel.server_state import ServerState
+from MahtAILib.panel.settings import Settings
+from MahtAILib.panel.study_section import StudySection
+from MahtAILib.panel.study_state import StudyState
+from MahtAILib.panel.versions_state import VersionsState
+from MahtAILib.scene.parameters import Parameters
+from MahtAILib.scene.watch import SceneWatch
+
+_SETTLE_MS = 300
+"""Volumes come one after the other; they are looked at once, this long after the last."""
+
+
+class Panel:
+    """MahtAI's panel in Slicer.
+
+    Args:
+        layout: of the module's widget.
+        scene: vtkMRMLScene.
+        folder: of this user, for unsent versions, tokens, and a server on this computer.
+        tag_reader: (SOP instance UID, DICOM tag) → value, empty where it is not known.
+    """
+
+    def __init__(self, layout: Any, scene: Any, folder: Path, tag_reader: Callable[[str, str], str]) -> None:
+        self._scene = scene
+        self._is_open = False
+        self.settings = Settings(folder)
+        self.background = Background(self._fault)
+        self.server = ServerState(self.background, self.settings, lambda: read_token(config_folder()))
+        self.local = LocalState(self.background, self.server, folder / "server")
+        self.study = StudyState(scene, self.parameters, tag_reader)
+        self.review = ReviewState(scene, self.parameters, self.study, self.background)
+        self.run = RunState(self.background, self.server, self.study, self.review)
+        self.versions = VersionsState(self.background, Spool(folder / "unsent"), self.server, self.study, self.review)
+        self.server_section = ServerSection(self.server, self.local, self.settings)
+        self.study_section = StudySection(self.study, lambda: self.parameters().get("register"))
+        self.ai_section = AISection(self.parameters, self.server, self.study, self.run, self.review, self.settings)
+        self.review_section = ReviewSection(scene, self.parameters, self.study, self.review)
+        self.save_section = SaveSection(
+            self.parameters,
+            self.server,
+            self.review,
+            self.versions,
+            self.settings,
+            lambda: self.server_section.address,
+        )
+        for section in self.sections:
+            section.set_scene(scene)
+            layout.addWidget(section.widget)
+        layout.addStretch(1)
+        self._settle = qt.QTimer()
+        self._settle.setSingleShot(True)
+        self._settle.setInterval(_SETTLE_MS)
+        self._settle.timeout.connect(self._nodes_settled)
+        self._watch = SceneWatch(scene, self._scene_closing, self._scene_replaced, self._settle.start)
+        self.server.changed.subscribe(self._server_changed)
+        self._was_connected = False
+        self._scene_replaced()
+
+    @property
+    def sections(self) -> tuple[Any, ...]:
+        """From top to bottom."""
+        return (self.server_section, self.study_section, self.ai_section, self.review_section, self.save_section)
+
+    def parameters(self) -> Parameters:
+        """Of the present scene."""
+        return Parameters(self._scene)
+
+    def enter(self) -> None:
+        """The reader opened the panel."""
+        self._is_open = True
+        self.review_section.enter()
+        self.server_section.connect_quietly()
+        self.versions.count_waiting()
+        self._nodes_settled()
+
+    def exit(self) -> None:
+        """The reader went to another module; a run goes on."""
+        self._is_open = False
+        self.review_section.exit()
+
+    def close(self) -> None:
+        """Slicer quits, or the module is loaded anew: nothing of this panel stays behind."""
+        if self._is_open:
+            self.exit()
+        self._watch.stop()
+        self._settle.stop()
+        self.review.stop()
+        self.review_section.close()
+        self.run.cancel()
+        self.local.close()
+        self.background.close()
+
+    def _nodes_settled(self) -> None:
+        """Volumes came or went: an empty study is filled, a filled one is left as the reader has it."""
+        if self._is_open and self.study.is_empty():
+            self.study.fill()
+        else:
+            self.study.changed.publish()
+        self.review.refresh()
+
+    def _scene_closing(self) -> None:
+        self.run.abandon(_("The scene was closed, so the run was stopped. Nothing was lost."))
+        self.review.stop()
+
+    def _scene_replaced(self) -> None:
+        self.study.reasons, self.study.message = {}, ""
+        self.review.find_places()
+        self.study.changed.publish()
+        self.review.refresh()
+        self.versions.refresh()
+
+    def _server_changed(self) -> None:
+        is_connected = self.server.connection is not None
+        if is_connected and not self._was_connected:
+            self.versions.send()
+            self.versions.refresh()
+        self._was_connected = is_connected
+
+    def _fault(self, error: ExplainedError) -> None:
+        slicer.util.errorDisplay(f"{error.reason}\n\n{error.hint}", windowTitle="MahtAI")

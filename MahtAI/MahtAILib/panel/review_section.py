@@ -1,0 +1,179 @@
+"""Section Review: the four views, doubtful places, Slicer's segment editor, the volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from MahtAILib.panel.review_state import ReviewState, VolumeRow
+from MahtAILib.panel.section import Section, fill_choices, fill_table, prepare_table, quiet
+from MahtAILib.panel.study_state import StudyState
+from MahtAILib.scene import views
+from MahtAILib.scene.editing import UNDO_STEPS, editor_node
+from MahtAILib.scene.parameters import Parameters
+
+_TABLE_DELAY_MS = 300
+"""Volumes are counted this long after the last edit, not during a stroke."""
+
+_EFFECTS = ["Paint", "Draw", "Erase", "Level tracing", "Grow from seeds", "Fill between slices", "Margin", "Smoothing"]
+
+
+class ReviewSection(Section):
+    """Shows ``ReviewState`` and holds the segment editor."""
+
+    def __init__(
+        self, scene: Any, parameters: Callable[[], Parameters], study: StudyState, review: ReviewState
+    ) -> None:
+        super().__init__("Review")
+        self._scene = scene
+        self._parameters = parameters
+        self._study, self._review = study, review
+        ui = self.ui
+        self._editor = ui.segmentEditorWidget
+        self._set_up_editor()
+        review.save_state = self._save_state
+        prepare_table(ui.volumesTable)
+        ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._review.choose)
+        ui.layoutButton.clicked.connect(self.show_views)
+        ui.fillCheckBox.connect("toggled(bool)", self._fill_toggled)
+        ui.opacitySlider.connect("valueChanged(double)", self._opacity_changed)
+        ui.doubtComboBox.connect("currentIndexChanged(int)", self._doubt_chosen)
+        ui.nextButton.clicked.connect(lambda *_arguments: self._review.go(1))
+        ui.previousButton.clicked.connect(lambda *_arguments: self._review.go(-1))
+        self._count_later = qt.QTimer()
+        self._count_later.setSingleShot(True)
+        self._count_later.setInterval(_TABLE_DELAY_MS)
+        self._count_later.timeout.connect(self._show_volumes)
+        self._shortcuts: list[Any] = []
+        review.changed.subscribe(self.refresh)
+        review.edited.subscribe(self._count_later.start)
+
+    def enter(self) -> None:
+        """The panel is in front: its keys work."""
+        self.give_editor_node()
+        self._editor.setupViewObservations()
+        self._editor.installKeyboardShortcuts()
+        window = slicer.util.mainWindow()
+        for key, step in (("]", 1), ("[", -1)):
+            shortcut = qt.QShortcut(window)
+            shortcut.setKey(qt.QKeySequence(key))
+            shortcut.connect("activated()", self._goer(step))
+            self._shortcuts.append(shortcut)
+
+    def exit(self) -> None:
+        """The panel is left: its keys are given back, and no effect stays active unseen."""
+        self._editor.setActiveEffectByName("")
+        self._editor.uninstallKeyboardShortcuts()
+        self._editor.removeViewObservations()
+        for shortcut in self._shortcuts:
+            shortcut.setParent(None)
+            shortcut.deleteLater()
+        self._shortcuts = []
+
+    def close(self) -> None:
+        """The panel goes away."""
+        self._count_later.stop()
+
+    def give_editor_node(self) -> None:
+        """The segment editor needs a node of the present scene."""
+        self._editor.setMRMLSegmentEditorNode(editor_node(self._scene))
+
+    def refresh(self) -> None:
+        """Show how things stand."""
+        ui, parameters = self.ui, self._parameters()
+        node = self._review.node
+        with quiet(ui.segmentationSelector):
+            ui.segmentationSelector.setCurrentNode(node)
+        with quiet(ui.fillCheckBox):
+            ui.fillCheckBox.checked = parameters.get("fill") == "1"
+        with quiet(ui.opacitySlider):
+            ui.opacitySlider.value = float(parameters.get("opacity"))
+        self._show_doubt()
+        self._point_editor(node)
+        self._show_volumes()
+
+    def show_views(self, *_arguments: object) -> None:
+        """Choose the layout and fill it."""
+        manager = slicer.app.layoutManager()
+        manager.setLayout(views.register_layout(manager.layoutLogic().GetLayoutNode()))
+        self._study.show()
+        for view in views.VIEWS:
+            widget = manager.sliceWidget(view.tag)
+            if widget is not None:
+                widget.fitSliceToBackground()
+
+    def _set_up_editor(self) -> None:
+        editor = self._editor
+        editor.setEffectNameOrder(_EFFECTS)
+        editor.unorderedEffectsVisible = False
+        editor.setSegmentationNodeSelectorVisible(False)
+        editor.setSwitchToSegmentationsButtonVisible(False)
+        editor.setUndoEnabled(True)
+        editor.setMaximumNumberOfUndoStates(UNDO_STEPS)
+        # filling the views is left to the four-up layout
+        editor.setAutoShowSourceVolumeNode(False)
+
+    def _point_editor(self, node: Any) -> None:
+        self.give_editor_node()
+        if self._editor.segmentationNode() is not node:
+            self._editor.setSegmentationNode(node)
+        reference = self._study.reference()
+        if node is not None and reference is not None:
+            self._editor.setSourceVolumeNode(reference)
+
+    def _save_state(self, node: Any) -> None:
+        """The next change of this node becomes one step of undo."""
+        self._point_editor(node)
+        self._editor.saveStateForUndo()
+
+    def _show_doubt(self) -> None:
+        ui, review = self.ui, self._review
+        kinds = [("places", _("places")), ("slices", _("slices"))]
+        fill_choices(ui.doubtComboBox, kinds, self._parameters().get("doubt"))
+        stations = review.stations()
+        ui.nextButton.enabled = ui.previousButton.enabled = bool(stations)
+        if not stations:
+            ui.doubtLabel.setText(_("none known"))
+        elif review.position < 0:
+            ui.doubtLabel.setText(_("{count}").format(count=len(stations)))
+        else:
+            place = stations[review.position]
+            ui.doubtLabel.setText(
+                _("{number} of {count}: {size:.1f} ml").format(
+                    number=review.position + 1, count=len(stations), size=place.size_ml
+                )
+            )
+
+    def _show_volumes(self) -> None:
+        fill_table(self.ui.volumesTable, [volume_cells(row) for row in self._review.volume_rows()])
+
+    def _fill_toggled(self, filled: bool) -> None:
+        self._parameters().set("fill", "1" if filled else "0")
+        self._review.show()
+
+    def _opacity_changed(self, opacity: float) -> None:
+        self._parameters().set("opacity", f"{opacity:.2f}")
+        self._review.show()
+
+    def _doubt_chosen(self, *_arguments: object) -> None:
+        self._parameters().set("doubt", str(self.ui.doubtComboBox.currentData))
+        self._review.position = -1
+        self._show_doubt()
+
+    def _goer(self, step: int) -> Callable[[], None]:
+        return lambda: self._review.go(step)
+
+
+def volume_cells(row: VolumeRow) -> tuple[str, str, str, str]:
+    """Name, proposed, now, change in percent."""
+    if row.proposed_ml is None:
+        return row.name, "–", f"{row.now_ml:.2f}", "–"
+    if row.proposed_ml == 0:
+        change = "0 %" if row.now_ml == 0 else _("new")
+    else:
+        change = f"{100 * (row.now_ml / row.proposed_ml - 1):+.1f} %"
+    return row.name, f"{row.proposed_ml:.2f}", f"{row.now_ml:.2f}", change

@@ -1,0 +1,189 @@
+"""The segmentation under review: where it came from, where to look, how its volumes changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+from slicer.i18n import tr as _
+
+from MahtAILib.client.geometry import Geometry
+from MahtAILib.client.segmentation import Segmentation
+from MahtAILib.errors import ExplainedError
+from MahtAILib.panel.background import Background
+from MahtAILib.panel.study_state import StudyState
+from MahtAILib.panel.topics import Topic
+from MahtAILib.scene import views
+from MahtAILib.scene.doubt import Place, doubtful_places, doubtful_slices
+from MahtAILib.scene.edits import EditWatch
+from MahtAILib.scene.parameters import Parameters
+from MahtAILib.scene.provenance import Provenance, read_provenance, update_provenance
+from MahtAILib.scene.results import confidence_of, place_confidence, place_segmentation
+from MahtAILib.scene.segments import segment_names, volumes_ml
+
+
+@dataclass(frozen=True)
+class VolumeRow:
+    """A line of the volumes table; volumes in ml, None where the model said nothing of it."""
+
+    name: str
+    proposed_ml: float | None
+    now_ml: float
+
+
+class ReviewState:
+    """What is reviewed. The node lies in the scene's parameters, so that it is saved with the scene.
+
+    Attributes:
+        changed: another segmentation, other places, another look.
+        edited: the reader edited the segmentation.
+        places, slices: doubtful ones, the most doubtful first.
+        position: index of the place that was gone to last, -1 before the first.
+
+    ``save_state`` is set by whoever has the segment editor: it makes the next change of a node undoable.
+    """
+
+    def __init__(self, scene: Any, parameters: Callable[[], Parameters], study: StudyState, background: Background):
+        self.changed = Topic()
+        self.edited = Topic()
+        self.places: list[Place] = []
+        self.slices: list[Place] = []
+        self.position = -1
+        self.save_state: Callable[[Any], None] = lambda node: None
+        self._scene = scene
+        self._parameters = parameters
+        self._study = study
+        self._background = background
+        self._watch = EditWatch(self.edited.publish)
+
+    @property
+    def node(self) -> Any:
+        """vtkMRMLSegmentationNode under review, or None."""
+        return self._parameters().segmentation
+
+    @property
+    def provenance(self) -> Provenance | None:
+        """Where its segments come from, None where that is not known."""
+        return None if self.node is None else read_provenance(self.node)
+
+    def choose(self, node: Any) -> None:
+        """Review another segmentation."""
+        self._parameters().segmentation = node
+        self.refresh()
+
+    def refresh(self) -> None:
+        """The scene changed: look at what the parameters name now."""
+        self._watch.watch(self.node)
+        if self.node is not None:
+            self.show()
+        self.changed.publish()
+
+    def stop(self) -> None:
+        """Watch nothing any more."""
+        self._watch.stop()
+
+    def show_result(
+        self,
+        segmentation: Segmentation,
+        confidence: tuple[NDArray[Any], Geometry] | None,
+        places: list[Place],
+        slices: list[Place],
+        provenance: Provenance,
+    ) -> str:
+        """Bring a result into the scene and go to the first doubtful place; returns what the reader should know."""
+        before = self.node
+        after = self.place(segmentation, provenance)
+        parameters = self._parameters()
+        if confidence is not None:
+            parameters.confidence = place_confidence(self._scene, *confidence, into=parameters.confidence)
+        self.places, self.slices, self.position = places, slices, -1
+        self._study.show()
+        self.refresh()
+        self.go(1)
+        if before is not None and after is not before:
+            return _("Your edits were not saved, so the result came as a segmentation of its own: “{name}”.").format(
+                name=after.GetName()
+            )
+        return ""
+
+    def place(self, segmentation: Segmentation, provenance: Provenance) -> Any:
+        """Bring segments into the scene as one step of undo; returns the node under review from now on."""
+        before = self.node
+        with self._watch.paused():
+            after = place_segmentation(
+                self._scene,
+                segmentation,
+                provenance,
+                _("MahtAI segmentation"),
+                self._study.reference(),
+                before,
+                self.save_state,
+            )
+        if before is not None and after is not before and before.GetDisplayNode() is not None:
+            before.GetDisplayNode().SetVisibility(False)
+        self._parameters().segmentation = after
+        return after
+
+    def note(self, node: Any, **changes: Any) -> None:
+        """Change what is known of a node's segments, which is no edit."""
+        with self._watch.paused():
+            update_provenance(node, **changes)
+
+    def show(self) -> None:
+        """Draw the segmentation as the parameters say."""
+        parameters = self._parameters()
+        if self.node is not None:
+            views.show_segmentation(self.node, float(parameters.get("opacity")), parameters.get("fill") == "1")
+
+    def stations(self) -> list[Place]:
+        """The places or the slices, as the reader chose."""
+        return self.places if self._parameters().get("doubt") == "places" else self.slices
+
+    def go(self, step: int) -> None:
+        """To the next (1) or the previous (-1) doubtful place, round and round."""
+        stations = self.stations()
+        if not stations:
+            return
+        self.position = (self.position + step) % len(stations) if self.position >= 0 or step > 0 else len(stations) - 1
+        views.jump(self._scene, stations[self.position].ras_mm)
+        self.changed.publish()
+
+    def find_places(self) -> None:
+        """Find the doubtful places of a confidence map that came with a loaded scene."""
+        kept = confidence_of(self._parameters().confidence)
+        if kept is None:
+            self.places, self.slices, self.position = [], [], -1
+            return
+
+        def done(found: tuple[list[Place], list[Place]]) -> None:
+            self.places, self.slices = found
+            self.position = -1
+            self.changed.publish()
+
+        def failed(error: ExplainedError) -> None:
+            self.changed.publish()
+
+        self._background.run(lambda _errand: (doubtful_places(*kept), doubtful_slices(*kept)), done, failed)
+
+    def volume_rows(self) -> list[VolumeRow]:
+        """Each segment, then each region of the model that is more than one segment."""
+        node = self.node
+        if node is None:
+            return []
+        now, provenance = volumes_ml(node), self.provenance or Provenance()
+        rows = [
+            VolumeRow(name, _known(provenance.segments_ml, segment_id), now[segment_id])
+            for segment_id, name in segment_names(node).items()
+        ]
+        for region in provenance.regions.values():
+            parts = [part for part in region.get("segments", ()) if part in now]
+            if len(parts) > 1:
+                proposed = sum(provenance.segments_ml.get(part, 0.0) for part in parts)
+                rows.append(VolumeRow(str(region.get("name", "")), proposed, sum(now[part] for part in parts)))
+        return rows
+
+
+def _known(volumes: Mapping[str, float], segment_id: str) -> float | None:
+    return float(volumes[segment_id]) if segment_id in volumes else None

@@ -1,0 +1,138 @@
+"""Section Save: what the reader thinks of the proposal, a new version, the versions that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from slicer.i18n import tr as _
+
+from MahtAILib.errors import ExplainedError
+from MahtAILib.panel.review_state import ReviewState
+from MahtAILib.panel.section import Section, fill_choices, fill_table, prepare_table, quiet, say
+from MahtAILib.panel.server_state import ServerState
+from MahtAILib.panel.settings import Settings
+from MahtAILib.panel.versions_state import Remark, VersionsState, saved_at
+from MahtAILib.scene.edits import is_edited
+from MahtAILib.scene.parameters import Parameters
+
+
+class SaveSection(Section):
+    """Shows and changes ``VersionsState``.
+
+    Args:
+        address: the server for which versions are saved while there is no connection.
+    """
+
+    def __init__(
+        self,
+        parameters: Callable[[], Parameters],
+        server: ServerState,
+        review: ReviewState,
+        versions: VersionsState,
+        settings: Settings,
+        address: Callable[[], str],
+    ) -> None:
+        super().__init__("Save")
+        self._parameters = parameters
+        self._server, self._review, self._versions = server, review, versions
+        self._settings = settings
+        self._address = address
+        self._problem: ExplainedError | None = None
+        ui = self.ui
+        prepare_table(ui.versionsTable, stretched=3)
+        roles = [("radiologist", _("radiologist")), ("annotator", _("annotator"))]
+        fill_choices(ui.roleComboBox, roles, settings.text("Role", "radiologist"))
+        ui.authorLineEdit.text = settings.text("Reader")
+        ui.authorLineEdit.editingFinished.connect(self._reader_changed)
+        ui.roleComboBox.connect("currentIndexChanged(int)", self._reader_changed)
+        ui.commentLineEdit.editingFinished.connect(self._comment_changed)
+        ui.agreeButton.connect("toggled(bool)", self._verdict_changed)
+        ui.disagreeButton.connect("toggled(bool)", self._verdict_changed)
+        ui.saveButton.clicked.connect(self.save)
+        ui.sendButton.clicked.connect(lambda *_arguments: versions.send())
+        ui.refreshButton.clicked.connect(lambda *_arguments: versions.refresh())
+        ui.openButton.clicked.connect(self._open)
+        ui.versionsTable.connect("itemSelectionChanged()", self._selection_changed)
+        ui.versionsTable.connect("cellDoubleClicked(int,int)", self._open)
+        for topic in (versions.changed, review.changed, review.edited):
+            topic.subscribe(self.refresh)
+
+    def refresh(self) -> None:
+        """Show how things stand."""
+        ui, versions, parameters = self.ui, self._versions, self._parameters()
+        verdict = parameters.get("verdict")
+        for button, value in ((ui.agreeButton, "agree"), (ui.disagreeButton, "disagree")):
+            with quiet(button):
+                button.setAutoExclusive(bool(verdict))
+                button.checked = verdict == value
+        with quiet(ui.commentLineEdit):
+            if ui.commentLineEdit.text != parameters.get("comment"):
+                ui.commentLineEdit.text = parameters.get("comment")
+        ui.saveButton.enabled = self._review.node is not None and not versions.is_busy
+        say(ui.saveStateLabel, versions.message or self._words(), self._problem or versions.error)
+        ui.sendButton.setVisible(versions.waiting > 0)
+        ui.sendButton.enabled = self._server.connection is not None and not versions.is_busy
+        waiting = _("{count} saved on this computer, not yet sent.").format(count=versions.waiting)
+        say(ui.waitingLabel, waiting if versions.waiting else "")
+        self._list_versions()
+
+    def save(self, *_arguments: object) -> None:
+        """The reader pressed Save."""
+        ui, parameters = self.ui, self._parameters()
+        self._comment_changed()
+        self._reader_changed()
+        remark = Remark(
+            str(ui.authorLineEdit.text),
+            str(ui.roleComboBox.currentData),
+            parameters.get("verdict"),
+            parameters.get("comment"),
+        )
+        connection = self._server.connection
+        self._problem = None
+        try:
+            self._versions.save(remark, connection.url if connection is not None else self._address())
+        except ExplainedError as error:
+            self._problem = error
+        self.refresh()
+
+    def _words(self) -> str:
+        if self._review.node is None:
+            return ""
+        return _("There are edits that are not saved.") if is_edited(self._review.node) else ""
+
+    def _list_versions(self) -> None:
+        provenance = self._review.provenance
+        current = provenance.version if provenance is not None else ""
+        rows = [
+            (
+                ("▸ " if version.id == current else "") + str(version.number),
+                saved_at(version),
+                version.author,
+                str(version.document.get("comment") or ""),
+            )
+            for version in self._versions.versions
+        ]
+        with quiet(self.ui.versionsTable):
+            fill_table(self.ui.versionsTable, rows)
+        self._selection_changed()
+
+    def _selection_changed(self) -> None:
+        row = self.ui.versionsTable.currentRow()
+        self.ui.openButton.enabled = 0 <= row < len(self._versions.versions) and not self._versions.is_busy
+
+    def _open(self, *_arguments: object) -> None:
+        row = self.ui.versionsTable.currentRow()
+        if 0 <= row < len(self._versions.versions):
+            self._versions.open(self._versions.versions[row])
+
+    def _reader_changed(self, *_arguments: object) -> None:
+        self._settings.set_text("Reader", str(self.ui.authorLineEdit.text))
+        self._settings.set_text("Role", str(self.ui.roleComboBox.currentData))
+
+    def _comment_changed(self) -> None:
+        self._parameters().set("comment", str(self.ui.commentLineEdit.text))
+
+    def _verdict_changed(self, *_arguments: object) -> None:
+        ui = self.ui
+        chosen = "agree" if ui.agreeButton.checked else "disagree" if ui.disagreeButton.checked else ""
+        self._parameters().set("verdict", chosen)

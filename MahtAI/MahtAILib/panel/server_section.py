@@ -1,0 +1,90 @@
+"""Section Server: address, token, state in plain words, a server on this computer."""
+
+from __future__ import annotations
+
+import slicer
+from slicer.i18n import tr as _
+
+from MahtAILib.panel.local_state import LocalState
+from MahtAILib.panel.section import Section, quiet, say
+from MahtAILib.panel.server_state import DEFAULT_URL, ServerState
+from MahtAILib.panel.settings import Settings
+
+
+class ServerSection(Section):
+    """Shows and changes ``ServerState`` and ``LocalState``."""
+
+    def __init__(self, server: ServerState, local: LocalState, settings: Settings) -> None:
+        super().__init__("Server")
+        self._server = server
+        self._local = local
+        self._settings = settings
+        ui = self.ui
+        self._list_addresses(DEFAULT_URL)
+        ui.connectButton.clicked.connect(self._connect)
+        ui.tokenLineEdit.returnPressed.connect(self._connect)
+        ui.startButton.clicked.connect(self._start)
+        ui.stopButton.clicked.connect(self._stop)
+        server.changed.subscribe(self.refresh)
+        local.changed.subscribe(self.refresh)
+        self.refresh()
+
+    @property
+    def address(self) -> str:
+        """What stands in the address field."""
+        return str(self.ui.addressComboBox.currentText)
+
+    def connect_quietly(self) -> None:
+        """When the panel opens: ask the server that answered last, if any."""
+        if self._settings.addresses() and self._server.connection is None and not self._server.is_asking:
+            self._server.connect(self.address)
+
+    def refresh(self) -> None:
+        """Show how things stand."""
+        ui, server, local = self.ui, self._server, self._local
+        ui.connectButton.enabled = not server.is_asking
+        ui.startButton.enabled = not local.is_busy and not local.is_running
+        ui.stopButton.enabled = local.is_busy or local.is_running
+        ui.installProgressBar.setVisible(local.is_busy)
+        ui.installProgressBar.setValue(round(100 * local.fraction))
+        error = local.error or server.error
+        say(ui.serverStateLabel, self._words(), error)
+        if ui.logTextEdit.plainText != local.log:
+            ui.logTextEdit.setPlainText(local.log)
+            ui.logTextEdit.verticalScrollBar().setValue(ui.logTextEdit.verticalScrollBar().maximum)
+        if server.connection is not None and self.address != server.connection.url:
+            self._list_addresses(server.connection.url)
+
+    def _words(self) -> str:
+        server, local = self._server, self._local
+        if local.is_busy:
+            return local.message
+        if server.is_asking:
+            return _("Asking {url} …").format(url=self.address)
+        if server.connection is None:
+            return local.message or _("Not connected. Start a server on this computer, or type the address of one.")
+        where = _("on this computer") if server.connection.is_local else _("at {url}").format(url=server.connection.url)
+        return _("Connected: MahtAI server {version} {where}.").format(version=server.version, where=where)
+
+    def _list_addresses(self, chosen: str) -> None:
+        box = self.ui.addressComboBox
+        addresses = self._settings.addresses()
+        with quiet(box):
+            box.clear()
+            for url in dict.fromkeys([*addresses, DEFAULT_URL]):
+                box.addItem(url)
+            box.setCurrentText(chosen if chosen != DEFAULT_URL or not addresses else addresses[0])
+
+    def _connect(self, *_arguments: object) -> None:
+        token, self.ui.tokenLineEdit.text = str(self.ui.tokenLineEdit.text), ""
+        self._local.forget_error()
+        self._server.connect(self.address, token)
+
+    def _start(self, *_arguments: object) -> None:
+        question = self._local.consent_question()
+        if question and not slicer.util.confirmYesNoDisplay(question, windowTitle=_("Install the MahtAI server")):
+            return
+        self._local.start()
+
+    def _stop(self, *_arguments: object) -> None:
+        self._local.stop()

@@ -1,0 +1,148 @@
+"""Which server the panel talks to, how that stands, and what models it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from MahtAILib.client.address import clean_url, is_loopback
+from MahtAILib.client.connection import Connection
+from MahtAILib.client.errors import BadAddressError, WrongTokenError
+from MahtAILib.errors import ExplainedError
+from MahtAILib.panel.background import Background, Errand
+from MahtAILib.panel.settings import Settings
+from MahtAILib.panel.topics import Topic
+
+DEFAULT_URL = "http://127.0.0.1:8391"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server said when it was asked whether it is there."""
+
+    connection: Connection
+    version: str
+    models: tuple[dict[str, Any], ...]
+    token_was_typed: bool
+
+
+class ServerState:
+    """The connection. Every question is asked in a thread; ``changed`` tells when the answer is there.
+
+    Attributes:
+        connection: to a server that answered and took the token; None before.
+        version: of that server.
+        models: its models that are ready, as the API describes them.
+        is_asking: whether an answer is awaited.
+        error: why there is no connection, or None.
+
+    Args:
+        token_of_this_computer: finds the token of a server that this user runs on this computer, if any.
+    """
+
+    def __init__(self, background: Background, settings: Settings, token_of_this_computer: Callable[[], str]) -> None:
+        self.changed = Topic()
+        self.connection: Connection | None = None
+        self.version = ""
+        self.models: tuple[dict[str, Any], ...] = ()
+        self.error: ExplainedError | None = None
+        self._background = background
+        self._settings = settings
+        self._token_of_this_computer = token_of_this_computer
+        self._errand: Errand[Answer] | None = None
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether an answer is awaited."""
+        return self._errand is not None
+
+    def connect(self, address: str, token: str = "", then: Callable[[], None] | None = None) -> None:
+        """Ask the server at this address; an empty token means the one that is remembered or lies on this computer.
+
+        Args:
+            then: called once when the answer is there, if it is a good one.
+        """
+        if self._errand is not None:
+            self._errand.cancel()
+        try:
+            url = clean_url(address)
+        except BadAddressError as error:
+            self._errand = None
+            self._lost(error)
+            return
+        typed = token.strip()
+
+        def done(answer: Answer) -> None:
+            if self._errand is errand:
+                self._found(answer, typed)
+                if then is not None:
+                    then()
+
+        def failed(error: ExplainedError) -> None:
+            if self._errand is errand:
+                self._errand = None
+                self._lost(error)
+
+        errand = self._background.run(lambda _errand: self._ask(url, typed), done, failed)
+        self._errand = errand
+        self.changed.publish()
+
+    def check(self) -> None:
+        """Ask the connected server again, for instance after a request failed."""
+        if self.connection is not None and self._errand is None:
+            self.connect(self.connection.url)
+
+    def disconnect(self) -> None:
+        """Forget the connection, for instance because the server was stopped."""
+        if self._errand is not None:
+            self._errand.cancel()
+            self._errand = None
+        self.connection, self.version, self.models, self.error = None, "", (), None
+        self.changed.publish()
+
+    def models_for(self, task: str) -> list[dict[str, Any]]:
+        """Models of a task that can run."""
+        return [model for model in self.models if model.get("task") == task and model.get("state") == "ready"]
+
+    def _ask(self, url: str, typed: str) -> Answer:
+        """In a thread.
+
+        Raises:
+            ClientError: what is wrong.
+        """
+        error: WrongTokenError | None = None
+        for token in self._tokens(url, typed):
+            connection = Connection(url, token, read_timeout_s=10.0)
+            try:
+                info = connection.probe()
+                listing = connection.json("GET", "/v1/models")
+            except WrongTokenError as refused:
+                error = refused
+                continue
+            models = listing.get("models", []) if isinstance(listing, dict) else []
+            return Answer(connection, info.version, tuple(models), bool(typed))
+        raise error or WrongTokenError(
+            _("The server at {url} wants an access token.").format(url=url),
+            _("Type the token above; who looks after the server has it."),
+        )
+
+    def _tokens(self, url: str, typed: str) -> list[str]:
+        """Worth trying, each once: the file on this computer is newer than what was remembered."""
+        here = self._token_of_this_computer() if is_loopback(url) else ""
+        candidates = [typed] if typed else [here, self._settings.token(url)]
+        return list(dict.fromkeys(token for token in candidates if token))
+
+    def _found(self, answer: Answer, typed: str) -> None:
+        self._errand = None
+        self.connection, self.version, self.models, self.error = answer.connection, answer.version, answer.models, None
+        self._settings.remember_address(answer.connection.url)
+        if typed:
+            self._settings.remember_token(answer.connection.url, typed)
+        self.changed.publish()
+
+    def _lost(self, error: ExplainedError) -> None:
+        self.connection, self.version, self.models, self.error = None, "", (), error
+        self.changed.publish()

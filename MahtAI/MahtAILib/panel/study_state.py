@@ -1,0 +1,161 @@
+"""The study: which volume is in which slot, whether they fit together, and what is sent of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from MahtAILib.client.geometry import Geometry
+from MahtAILib.client.study import StudyVolume
+from MahtAILib.errors import ExplainedError
+from MahtAILib.panel.topics import Topic
+from MahtAILib.scene import views
+from MahtAILib.scene.geometry import REFERENCE_ORDER, StudyCheck, check
+from MahtAILib.scene.parameters import SLOTS, Parameters
+from MahtAILib.scene.study import assign_study
+from MahtAILib.scene.volumes import VolumeOut, geometry_of_volume, volume_out
+
+SLOT_NAMES = {"t1c": "T1c", "t1": "T1", "t2": "T2", "flair": "FLAIR"}
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What was taken for a run.
+
+    Attributes:
+        volumes: slot → voxels, copied, and where they lie.
+        taken: slot → the same, with what is needed to see later changes.
+    """
+
+    volumes: Mapping[str, StudyVolume]
+    taken: Mapping[str, VolumeOut]
+
+    def changed_since(self) -> list[str]:
+        """A sentence for each volume that was changed or deleted meanwhile."""
+        sentences = []
+        for slot, volume in self.taken.items():
+            if volume.is_gone():
+                text = _("{slot} was deleted meanwhile; the result belongs to it as it was.")
+            elif volume.has_changed():
+                text = _("{slot} was changed meanwhile; the result belongs to it as it was when Run was pressed.")
+            else:
+                continue
+            sentences.append(text.format(slot=SLOT_NAMES[slot]))
+        return sentences
+
+
+class StudyState:
+    """The slots; the chosen volumes lie in the scene's parameters.
+
+    Attributes:
+        reasons: slot → confidence 0..1 and why, for slots that were filled by ``fill``.
+        message: what the reader should know of the last change.
+    """
+
+    def __init__(self, scene: Any, parameters: Callable[[], Parameters], tag_reader: Callable[[str, str], str]) -> None:
+        self.changed = Topic()
+        self.reasons: dict[str, tuple[float, str]] = {}
+        self.message = ""
+        self._scene = scene
+        self._parameters = parameters
+        self._tag_reader = tag_reader
+
+    def volume(self, slot: str) -> Any:
+        """The slot's volume node, or None."""
+        return self._parameters().volume(slot)
+
+    def is_empty(self) -> bool:
+        """Whether no slot is filled."""
+        return all(self.volume(slot) is None for slot in SLOTS)
+
+    def fill(self) -> None:
+        """Find the sequences among the loaded volumes; slots that are not found with confidence stay empty."""
+        found = assign_study(self._scene, self._tag_reader)
+        self.reasons = {}
+        for slot in SLOTS:
+            chosen = found.slots.get(slot)
+            self._parameters().set_volume(slot, None if chosen is None else self._scene.GetNodeByID(chosen.key))
+            if chosen is not None:
+                self.reasons[slot] = (chosen.confidence, chosen.reason)
+        self.message = " ".join(found.notes)
+        self.changed.publish()
+
+    def choose(self, slot: str, volume: Any) -> None:
+        """Put a volume into a slot; one that is in another slot changes places with this one's."""
+        if self.volume(slot) is volume:
+            return
+        self.message = ""
+        before = self.volume(slot)
+        for other in SLOTS:
+            if other != slot and volume is not None and self.volume(other) is volume:
+                self._parameters().set_volume(other, before)
+                self.reasons.pop(other, None)
+                self.message = _("{first} and {second} changed places.").format(
+                    first=SLOT_NAMES[slot], second=SLOT_NAMES[other]
+                )
+        self._parameters().set_volume(slot, volume)
+        self.reasons.pop(slot, None)
+        self.changed.publish()
+
+    def swap(self, slot: str) -> None:
+        """Exchange a slot's volume with that of the slot below."""
+        other = SLOTS[SLOTS.index(slot) + 1]
+        first, second = self.volume(slot), self.volume(other)
+        self._parameters().set_volume(slot, second)
+        self._parameters().set_volume(other, first)
+        self.reasons = {key: value for key, value in self.reasons.items() if key not in (slot, other)}
+        self.message = _("{first} and {second} changed places.").format(
+            first=SLOT_NAMES[slot], second=SLOT_NAMES[other]
+        )
+        self.changed.publish()
+
+    def check(self, register: str) -> StudyCheck:
+        """Whether the study can be run, and what will be done to each volume."""
+        return check({slot: volume for slot in SLOTS if (volume := self.volume(slot)) is not None}, register)
+
+    def take(self, register: str) -> Sent:
+        """Copy the voxels of the study for a run.
+
+        Raises:
+            ExplainedError: the study cannot be used, and why.
+        """
+        checked = self.check(register)
+        if not checked.can_run:
+            raise ExplainedError(" ".join(checked.reasons), _("Nothing was sent. Choose other volumes in the slots."))
+        taken = {slot: volume_out(volume) for slot in SLOTS if (volume := self.volume(slot)) is not None}
+        return Sent({slot: StudyVolume(out.array, out.ijk_to_ras) for slot, out in taken.items()}, taken)
+
+    def volumes(self) -> dict[str, StudyVolume]:
+        """Slot → voxels, copied, and where they lie.
+
+        Raises:
+            ExplainedError: a volume cannot be used.
+        """
+        taken = {slot: volume_out(volume) for slot in SLOTS if (volume := self.volume(slot)) is not None}
+        return {slot: StudyVolume(out.array, out.ijk_to_ras) for slot, out in taken.items()}
+
+    def reference(self) -> Any:
+        """The volume node on whose grid the result lies, or None."""
+        return next((volume for slot in REFERENCE_ORDER if (volume := self.volume(slot)) is not None), None)
+
+    def reference_geometry(self) -> Geometry:
+        """The grid of the result.
+
+        Raises:
+            ExplainedError: no slot is filled, or the volume cannot be used.
+        """
+        reference = self.reference()
+        if reference is None:
+            raise ExplainedError(
+                _("No volume is chosen, so that it is not known on which grid to save."),
+                _("Choose the volumes of the study in the section Study."),
+            )
+        return geometry_of_volume(reference)
+
+    def show(self) -> None:
+        """Put the volumes into the four views, if these are there."""
+        if views.is_shown(self._scene):
+            views.show_study(self._scene, {slot: self.volume(slot) for slot in SLOTS}, self.reference())

@@ -1,0 +1,1 @@
+"""Slicer's scene: volumes out, results in, views, editing, provenance. MRML and VTK, no Qt, no HTTP."""

@@ -1,0 +1,103 @@
+"""Whether and how long a segmentation was edited; noted on its node, for all panels and the saved scene."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import slicer
+
+EDITED_ATTRIBUTE = "MahtAI.Edited"
+SECONDS_ATTRIBUTE = "MahtAI.SecondsOfWork"
+
+_PAUSE_S = 60.0
+"""A longer gap between two edits is not work on this segmentation."""
+
+
+def is_edited(node: Any) -> bool:
+    """Whether something was changed since the segmentation arrived or was saved."""
+    return node is not None and node.GetAttribute(EDITED_ATTRIBUTE) == "1"
+
+
+def seconds_of_work(node: Any) -> float:
+    """Time spent editing since the segmentation arrived or was saved."""
+    try:
+        return float(node.GetAttribute(SECONDS_ATTRIBUTE) or 0)
+    except ValueError:
+        return 0.0
+
+
+def mark_saved(node: Any) -> None:
+    """From now on edits count anew."""
+    node.SetAttribute(EDITED_ATTRIBUTE, None)
+    node.SetAttribute(SECONDS_ATTRIBUTE, None)
+
+
+def mark_edited(node: Any, seconds: float) -> None:
+    """There are edits that were not saved, and this much time went into them."""
+    node.SetAttribute(EDITED_ATTRIBUTE, "1")
+    node.SetAttribute(SECONDS_ATTRIBUTE, f"{seconds_of_work(node) + seconds:.1f}")
+
+
+class EditWatch:
+    """Watches one segmentation for edits by the reader.
+
+    Args:
+        on_edit: called after each edit, on the main thread, many times during a stroke.
+    """
+
+    def __init__(self, on_edit: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._on_edit = on_edit
+        self._clock = clock
+        self._node: Any = None
+        self._observers: list[int] = []
+        self._paused = 0
+        self._last = clock()
+
+    def watch(self, node: Any) -> None:
+        """Watch this vtkMRMLSegmentationNode and no other; None for none."""
+        if node is self._node:
+            return
+        self.stop()
+        self._node = node
+        self._last = self._clock()
+        if node is None:
+            return
+        events = slicer.vtkSegmentation
+        for event in (
+            events.SourceRepresentationModified,
+            events.SegmentAdded,
+            events.SegmentRemoved,
+            events.SegmentModified,
+        ):
+            # the node passes on what happens in its vtkSegmentation, also when that is replaced
+            self._observers.append(node.AddObserver(event, self._edited))
+
+    def stop(self) -> None:
+        """Watch nothing any more."""
+        if self._node is not None:
+            for observer in self._observers:
+                self._node.RemoveObserver(observer)
+        self._node, self._observers = None, []
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Changes inside are not the reader's."""
+        self._paused += 1
+        try:
+            yield
+        finally:
+            self._paused -= 1
+
+    def _edited(self, node: Any, event: str) -> None:
+        if self._paused:
+            return
+        now = self._clock()
+        if now - self._last < _PAUSE_S:
+            node.SetAttribute(SECONDS_ATTRIBUTE, f"{seconds_of_work(node) + now - self._last:.1f}")
+        self._last = now
+        if not is_edited(node):
+            node.SetAttribute(EDITED_ATTRIBUTE, "1")
+        self._on_edit()

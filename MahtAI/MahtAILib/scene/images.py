@@ -1,0 +1,61 @@
+"""Arrays [i, j, k] with a matrix to RAS, and VTK's images of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import vtk
+from numpy.typing import ArrayLike, NDArray
+from slicer import vtkOrientedImageData
+from vtk.util import numpy_support
+
+from MahtAILib.client.geometry import Geometry
+
+
+def vtk_matrix(matrix: ArrayLike) -> vtk.vtkMatrix4x4:
+    """A VTK matrix of a 4×4 array."""
+    copied = vtk.vtkMatrix4x4()
+    copied.DeepCopy(np.asarray(matrix, np.float64).ravel().tolist())
+    return copied
+
+
+def numpy_matrix(matrix: vtk.vtkMatrix4x4) -> NDArray[np.float64]:
+    """A 4×4 array of a VTK matrix."""
+    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
+
+
+def oriented_image(array: NDArray[Any], ijk_to_ras: ArrayLike) -> vtkOrientedImageData:
+    """An image that owns its voxels.
+
+    Args:
+        array: [i, j, k]. ijk_to_ras: 4×4, voxel index → RAS in mm.
+    """
+    image = vtkOrientedImageData()
+    image.SetDimensions(array.shape)
+    image.SetImageToWorldMatrix(vtk_matrix(ijk_to_ras))
+    flat = np.ascontiguousarray(array.T).reshape(-1)  # VTK's i runs fastest
+    image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(flat, deep=True))
+    return image
+
+
+def voxels_of(image: vtk.vtkImageData) -> NDArray[Any]:
+    """The image's voxels [i, j, k], not copied; empty where it has none."""
+    scalars = image.GetPointData().GetScalars()
+    if scalars is None or image.GetNumberOfPoints() == 0:
+        return np.zeros((0, 0, 0), np.uint8)
+    return numpy_support.vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1]).T
+
+
+def extent_geometry(image: vtkOrientedImageData) -> Geometry:
+    """Where the voxels of an image lie whose extent may begin elsewhere than at 0.
+
+    Raises:
+        GeometryError: it has no voxels.
+    """
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    ijk_to_ras = numpy_matrix(matrix)
+    start = image.GetExtent()[::2]
+    ijk_to_ras[:, 3] = ijk_to_ras @ [*start, 1.0]
+    return Geometry(image.GetDimensions(), ijk_to_ras)

@@ -1,0 +1,89 @@
+"""What the panel remembers of a study: in one node of the scene, so that it is saved, loaded and closed with it.
+
+A plain vtkMRMLScriptedModuleNode; Slicer's parameter-node wrapper would bring Qt along and is not there where
+Slicer's libraries run without the application.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+MODULE = "MahtAI"
+SLOTS = ("t1c", "t1", "t2", "flair")
+
+_DEFAULTS = {
+    "model": "",
+    "register": "auto",
+    "brain_mask": "auto",
+    "check_sequences": "on",
+    "verdict": "",
+    "comment": "",
+    "opacity": "0.7",
+    "fill": "1",
+    "doubt": "places",
+    "place": "",
+}
+
+
+class Parameters:
+    """Typed access to the node; whoever shows the values observes ``node`` for changes."""
+
+    def __init__(self, scene: Any) -> None:
+        """Find the scene's node, or make it."""
+        self.node = scene.GetSingletonNode(MODULE, "vtkMRMLScriptedModuleNode")
+        if self.node is None:
+            node = scene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
+            node.UnRegister(None)
+            node.SetSingletonTag(MODULE)
+            node.SetAttribute("ModuleName", MODULE)  # as Slicer marks them
+            node.SetName(MODULE)
+            self.node = scene.AddNode(node)
+
+    def get(self, name: str) -> str:
+        """A value, or its default.
+
+        Raises:
+            KeyError: there is no such parameter.
+        """
+        default = _DEFAULTS[name]
+        return self.node.GetParameter(name) or default
+
+    def set(self, name: str, value: str) -> None:
+        """Keep a value.
+
+        Raises:
+            KeyError: there is no such parameter.
+        """
+        if self.get(name) != value:
+            self.node.SetParameter(name, value)
+
+    def volume(self, slot: str) -> Any:
+        """The slot's volume node, or None."""
+        return self.node.GetNodeReference(f"volume.{slot}")
+
+    def set_volume(self, slot: str, volume: Any) -> None:
+        """Choose a slot's volume; None empties it."""
+        self._refer(f"volume.{slot}", volume)
+
+    @property
+    def segmentation(self) -> Any:
+        """The segmentation that is reviewed, or None."""
+        return self.node.GetNodeReference("segmentation")
+
+    @segmentation.setter
+    def segmentation(self, node: Any) -> None:
+        self._refer("segmentation", node)
+
+    @property
+    def confidence(self) -> Any:
+        """The confidence map of the last result, or None."""
+        return self.node.GetNodeReference("confidence")
+
+    @confidence.setter
+    def confidence(self, node: Any) -> None:
+        self._refer("confidence", node)
+
+    def _refer(self, role: str, node: Any) -> None:
+        wanted = None if node is None else node.GetID()
+        if self.node.GetNodeReferenceID(role) != wanted:
+            self.node.SetNodeReferenceID(role, wanted)

@@ -1,0 +1,98 @@
+"""Where a segmentation comes from: kept on its node, in every segment's tags, and in the saved version."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from MahtAILib.scene.segments import segment_tags, tag_segments
+
+ATTRIBUTE = "MahtAI.Provenance"
+
+PROPOSAL = "unreviewed AI proposal"
+EDITED = "edited by a reader"
+ACCEPTED = "accepted by a reader without change"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a segmentation was made from and what became of it.
+
+    Attributes:
+        status: ``PROPOSAL``, ``EDITED`` or ``ACCEPTED``.
+        server: address of the server that has the inference and the versions.
+        job: the inference on that server; empty where no model took part.
+        model: id and version. model_sha256: of its files.
+        inputs: channel → SHA-256 of the volume that was sent.
+        case: id on the server; empty until a version is saved.
+        version: id of the label version that this was read from or saved as last; empty until then.
+        version_key: the client's key of that version, known before the server gave it an id.
+        regions: region id → name, segment ids, volume, interval, confidence, indeterminate; from the model.
+        warnings: the model's, for the reader.
+        file: keys of the result's file (options, steps), for the next file.
+    """
+
+    status: str = PROPOSAL
+    server: str = ""
+    job: str = ""
+    model: str = ""
+    model_sha256: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    case: str = ""
+    version: str = ""
+    version_key: str = ""
+    regions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    segments_ml: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    file: Mapping[str, str] = field(default_factory=dict)
+
+    def for_file(self) -> dict[str, str]:
+        """What is written into the header of a label version."""
+        more = {"Job": self.job, "Model": self.model, "ModelSHA256": self.model_sha256, "Status": self.status}
+        return {**self.file, **{key: value for key, value in more.items() if value}}
+
+
+def write_provenance(node: Any, provenance: Provenance) -> None:
+    """Note where the segments that are in the node now come from.
+
+    It is kept with the node (and so with the scene) under a name that the segments carry as a tag: when an
+    undo brings earlier segments back, they bring their own provenance with them. What a reader of
+    ``.seg.nrrd`` wants to know is in further tags.
+    """
+    _keep(node, secrets.token_hex(4), provenance)
+
+
+def read_provenance(node: Any) -> Provenance | None:
+    """None for a segmentation that did not come from here."""
+    document = _kept(node).get(_origin(node))
+    if not isinstance(document, dict):
+        return None
+    known = {item.name for item in fields(Provenance)}
+    values = {key: value for key, value in document.items() if key in known}
+    return Provenance(**{**values, "warnings": tuple(values.get("warnings", ()))})
+
+
+def update_provenance(node: Any, **changes: Any) -> None:
+    """Change some of what is noted of the segments that are in the node now."""
+    _keep(node, _origin(node) or secrets.token_hex(4), replace(read_provenance(node) or Provenance(), **changes))
+
+
+def _keep(node: Any, origin: str, provenance: Provenance) -> None:
+    node.SetAttribute(ATTRIBUTE, json.dumps({**_kept(node), origin: asdict(provenance)}))
+    tags = {"Origin": origin, "Status": provenance.status, "Model": provenance.model, "Job": provenance.job}
+    tag_segments(node, {f"MahtAI.{key}": value for key, value in tags.items() if value})
+
+
+def _kept(node: Any) -> dict[str, Any]:
+    try:
+        document = json.loads(node.GetAttribute(ATTRIBUTE) or "{}")
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _origin(node: Any) -> str:
+    return next(iter(segment_tags(node, "MahtAI.Origin")), "")

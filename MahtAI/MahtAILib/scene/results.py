@@ -1,0 +1,86 @@
+"""A result comes into the scene: the segmentation as one step of undo, the confidence map beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import vtk
+from numpy.typing import NDArray
+from vtk.util import numpy_support
+
+from MahtAILib.client.geometry import Geometry
+from MahtAILib.client.segmentation import Segmentation
+from MahtAILib.scene.edits import is_edited, mark_saved
+from MahtAILib.scene.images import numpy_matrix, voxels_of, vtk_matrix
+from MahtAILib.scene.provenance import Provenance, write_provenance
+from MahtAILib.scene.segments import put_segments
+
+CONTENT_ATTRIBUTE = "MahtAI.Content"
+CONFIDENCE = "confidence"
+
+_REFERENCE_ROLE = "referenceImageGeometryRef"
+
+
+def place_segmentation(
+    scene: Any,
+    segmentation: Segmentation,
+    provenance: Provenance,
+    name: str,
+    reference: Any = None,
+    into: Any = None,
+    save_state: Callable[[Any], None] = lambda node: None,
+) -> Any:
+    """Bring a segmentation into the scene; returns its node.
+
+    It replaces the segments of ``into`` as one step of undo, unless that holds edits that were not saved: then it
+    comes as a node of its own, and the edited one stays as it is.
+
+    Args:
+        name: for a new node.
+        reference: volume node that it belongs to, if that is still there.
+        into: vtkMRMLSegmentationNode to replace, or None.
+        save_state: called with the node right before its segments change, so that this can be undone.
+    """
+    node = into
+    if node is None or not scene.IsNodePresent(node) or is_edited(node) or node.GetParentTransformNode() is not None:
+        node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
+        node.CreateDefaultDisplayNodes()
+    if reference is not None:
+        node.SetNodeReferenceID(_REFERENCE_ROLE, reference.GetID())
+    save_state(node)
+    put_segments(node, segmentation)
+    write_provenance(node, provenance)
+    mark_saved(node)
+    return node
+
+
+def place_confidence(scene: Any, percent: NDArray[Any], geometry: Geometry, into: Any = None) -> Any:
+    """Keep the confidence map with the scene, out of the volume selectors; returns its volume node.
+
+    Args:
+        percent: [i, j, k] uint8; 100 is certain.
+    """
+    node = into
+    if node is None or not scene.IsNodePresent(node):
+        node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName("MahtAI confidence"))
+        node.SetAttribute(CONTENT_ATTRIBUTE, CONFIDENCE)
+        node.SetHideFromEditors(True)
+    image = vtk.vtkImageData()
+    image.SetDimensions(percent.shape)
+    flat = np.ascontiguousarray(percent.T).reshape(-1)
+    image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(flat, deep=True))
+    node.SetIJKToRASMatrix(vtk_matrix(geometry.ijk_to_ras))
+    node.SetAndObserveImageData(image)
+    return node
+
+
+def confidence_of(node: Any) -> tuple[NDArray[Any], Geometry] | None:
+    """Percent [i, j, k], copied so that another thread may read it, and its geometry; None where there is none."""
+    if node is None or node.GetImageData() is None:
+        return None
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    percent = voxels_of(node.GetImageData()).copy(order="K")
+    return percent, Geometry(percent.shape, numpy_matrix(matrix))

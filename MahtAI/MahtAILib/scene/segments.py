@@ -1,0 +1,301 @@
+"""A segmentation node's segments from a segmentation file and back: by id, with stable label values.
+
+Slicer renumbers label values when it saves or edits; ours travel in a tag of each segment. The grid on
+which a segmentation belongs is kept on its node, so that it outlives the reference volume.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from numpy.typing import NDArray
+
+from MahtAILib.client.geometry import Geometry, GeometryError
+from MahtAILib.client.segmentation import Segment, Segmentation, SegmentationError
+from MahtAILib.errors import ExplainedError
+from MahtAILib.scene.images import extent_geometry, numpy_matrix, oriented_image, voxels_of
+
+LABEL_TAG = "MahtAI.LabelValue"
+GEOMETRY_ATTRIBUTE = "MahtAI.Geometry"
+
+_LARGEST_LABEL = 255
+_KEPT_TAGS = ("TerminologyEntry", "Segmentation.Status")
+"""VTK does not tell Python which tags a segment has."""
+
+
+class SegmentsError(ExplainedError):
+    """A segmentation that cannot be handed out as it is."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A segmentation taken out of the scene.
+
+    Attributes:
+        segmentation: on the grid that was asked for.
+        resampled: names of segments that lay on another grid and were brought to this one by nearest neighbour.
+    """
+
+    segmentation: Segmentation
+    resampled: tuple[str, ...] = ()
+
+
+def put_segments(node: Any, segmentation: Segmentation) -> None:
+    """Replace all segments of a segmentation node by those of a file, and its grid by the file's.
+
+    Whoever wants this to be undone later saves the state for undo before.
+
+    Args:
+        node: vtkMRMLSegmentationNode, without a parent transform.
+    """
+    target = node.GetSegmentation()
+    images = [oriented_image(layer, segmentation.geometry.ijk_to_ras) for layer in segmentation.layers]
+    modifying = node.StartModify()
+    try:
+        target.RemoveAllSegments()
+        target.SetSourceRepresentationName(_binary())
+        set_geometry(node, segmentation.geometry)
+        for segment in segmentation.segments:
+            target.AddSegment(_vtk_segment(segment, images[segment.layer]), segment.id)
+    finally:
+        node.EndModify(modifying)
+
+
+def set_geometry(node: Any, geometry: Geometry) -> None:
+    """Say on which grid a segmentation is edited and saved."""
+    corner = oriented_image(np.zeros((1, 1, 1), np.uint8), geometry.ijk_to_ras)
+    corner.SetExtent(*(edge for count in geometry.shape for edge in (0, count - 1)))
+    node.GetSegmentation().SetConversionParameter(
+        slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName(),
+        slicer.vtkSegmentationConverter.SerializeImageGeometry(corner),
+    )
+    document = {"shape": list(geometry.shape), "ijk_to_ras": geometry.ijk_to_ras.tolist()}
+    node.SetAttribute(GEOMETRY_ATTRIBUTE, json.dumps(document))
+
+
+def geometry_of(node: Any) -> Geometry | None:
+    """The grid that ``set_geometry`` noted, None for a segmentation that did not come from here."""
+    try:
+        document = json.loads(node.GetAttribute(GEOMETRY_ATTRIBUTE) or "null")
+        return None if document is None else Geometry(document["shape"], document["ijk_to_ras"])
+    except (ValueError, KeyError, TypeError, GeometryError):
+        return None
+
+
+def take_segments(node: Any, geometry: Geometry) -> Taken:
+    """All segments of a node on one grid; those that overlap come in layers.
+
+    Args:
+        node: vtkMRMLSegmentationNode.
+        geometry: of the volume that the segmentation belongs to.
+
+    Raises:
+        SegmentsError: a segment has no voxels that could be saved, or reaches outside the grid.
+    """
+    source, to_world = _editable(node), _to_world(node)
+    ids = list(source.GetSegmentIDs())
+    labels = _label_values(source, ids)
+    taken: list[Segment] = []
+    layers: list[NDArray[np.uint8]] = []
+    resampled = []
+    for segment_id in ids:
+        segment = source.GetSegment(segment_id)
+        mask, was_resampled = _mask(segment, to_world, geometry)
+        if was_resampled:
+            resampled.append(segment.GetName())
+        layer = _free_layer(layers, mask, geometry)
+        layers[layer][mask] = labels[segment_id]
+        taken.append(_segment(segment, segment_id, labels[segment_id], layer))
+    if not layers:
+        layers.append(_empty(geometry))
+    return Taken(Segmentation(tuple(taken), np.stack(layers), geometry), tuple(resampled))
+
+
+def volumes_ml(node: Any) -> dict[str, float]:
+    """Segment id → volume in millilitres, as the segments lie now."""
+    source = node.GetSegmentation()
+    found: dict[str, float] = {}
+    counts: dict[str, NDArray[np.int64]] = {}
+    for segment_id in source.GetSegmentIDs():
+        segment = source.GetSegment(segment_id)
+        image = segment.GetRepresentation(_binary())
+        if image is None or image.GetNumberOfPoints() == 0:
+            found[segment_id] = 0.0
+            continue
+        key = image.GetAddressAsString("")
+        if key not in counts:
+            flat = voxels_of(image).ravel(order="K")
+            counts[key] = np.bincount(flat[flat > 0], minlength=_LARGEST_LABEL + 1)
+        value = segment.GetLabelValue()
+        voxels = int(counts[key][value]) if value < len(counts[key]) else 0
+        found[segment_id] = voxels * extent_geometry(image).voxel_ml
+    return found
+
+
+def tag_segments(node: Any, tags: dict[str, str]) -> None:
+    """Write tags on every segment; Slicer keeps them in the files that it saves."""
+    source = node.GetSegmentation()
+    for segment_id in source.GetSegmentIDs():
+        for key, value in tags.items():
+            # Slicer parts its tags by these
+            source.GetSegment(segment_id).SetTag(key, value.replace("|", "/").replace("\n", " "))
+
+
+def segment_names(node: Any) -> dict[str, str]:
+    """Segment id → name, in the node's order."""
+    source = node.GetSegmentation()
+    return {segment_id: source.GetSegment(segment_id).GetName() for segment_id in source.GetSegmentIDs()}
+
+
+def segment_tags(node: Any, name: str) -> list[str]:
+    """Values of one tag, of the segments that have it."""
+    source = node.GetSegmentation()
+    return [value for segment in source.GetSegmentIDs() if (value := _tag(source.GetSegment(segment), name))]
+
+
+def _binary() -> str:
+    return str(slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName())
+
+
+def _vtk_segment(segment: Segment, image: Any) -> Any:
+    made = slicer.vtkSegment()
+    made.SetName(segment.name)
+    made.SetColor(*segment.color_rgb)
+    for key, value in segment.tags.items():
+        made.SetTag(key, value)
+    made.SetTag(LABEL_TAG, str(segment.label_value))
+    made.AddRepresentation(_binary(), image)
+    made.SetLabelValue(segment.label_value)
+    return made
+
+
+def _segment(segment: Any, segment_id: str, label_value: int, layer: int) -> Segment:
+    tags = {name: value for name in _KEPT_TAGS if (value := _tag(segment, name))}
+    red, green, blue = segment.GetColor()
+    return Segment(segment_id, segment.GetName() or segment_id, label_value, (red, green, blue), layer, tags)
+
+
+def _tag(segment: Any, name: str) -> str:
+    value = vtk.reference("")
+    return str(value.get()) if segment.GetTag(name, value) else ""
+
+
+def _editable(node: Any) -> Any:
+    """The node's vtkSegmentation with voxels, also where a surface is what is edited.
+
+    Raises:
+        SegmentsError: it cannot be turned into voxels.
+    """
+    source = node.GetSegmentation()
+    if source.GetNumberOfSegments() and not source.CreateRepresentation(_binary()):
+        raise SegmentsError(
+            f"The segmentation “{node.GetName()}” has no voxels and cannot be turned into voxels. Nothing was lost.",
+            "In Slicer's Segmentations module, under Representations, create a binary labelmap, then save again.",
+        )
+    return source
+
+
+def _label_values(source: Any, ids: Iterable[str]) -> dict[str, int]:
+    """Segment id → label value: the one that it came with, else the lowest that is free.
+
+    Raises:
+        SegmentsError: more segments than label values.
+    """
+    ids = list(ids)
+    wanted: dict[str, int] = {}
+    for segment_id in ids:
+        text = _tag(source.GetSegment(segment_id), LABEL_TAG)
+        value = int(text) if text.isdigit() else 0
+        if 1 <= value <= _LARGEST_LABEL and value not in wanted.values():
+            wanted[segment_id] = value
+    free = iter(sorted(set(range(1, _LARGEST_LABEL + 1)) - set(wanted.values())))
+    if len(ids) > _LARGEST_LABEL:
+        raise SegmentsError(
+            f"The segmentation has {len(ids)} segments; at most {_LARGEST_LABEL} can be saved. Nothing was lost.",
+            "Merge or remove segments that are not needed.",
+        )
+    return {segment_id: wanted.get(segment_id) or next(free) for segment_id in ids}
+
+
+def _mask(segment: Any, to_world: NDArray[np.float64], geometry: Geometry) -> tuple[NDArray[np.bool_], bool]:
+    """A segment's voxels on the grid, and whether they had to be resampled.
+
+    Raises:
+        SegmentsError: none of them is on the grid.
+    """
+    image = segment.GetRepresentation(_binary())
+    mask = np.zeros((0, 0, 0), bool) if image is None else voxels_of(image) == segment.GetLabelValue()
+    if not mask.any():
+        return np.zeros(geometry.shape, bool, order="F"), False
+    local = extent_geometry(image)
+    here = Geometry(local.shape, to_world @ local.ijk_to_ras)
+    try:
+        return Segmentation((), mask[None], here).on_grid(geometry).layers[0], False
+    except SegmentationError:
+        _check_inside(mask, here, geometry, segment.GetName())
+        return _nearest(mask, here, geometry), True
+
+
+def _check_inside(mask: NDArray[np.bool_], here: Geometry, geometry: Geometry, name: str) -> None:
+    """Voxels that the grid cannot hold would be lost.
+
+    Raises:
+        SegmentsError: there are such voxels.
+    """
+    indices = np.argwhere(mask)
+    there = np.c_[indices, np.ones(len(indices))] @ (geometry.ras_to_ijk @ here.ijk_to_ras).T[:, :3]
+    outside = ((there < -0.5) | (there > np.array(geometry.shape) - 0.5)).any(axis=1).sum()
+    if outside:
+        raise SegmentsError(
+            f"The segment “{name}” reaches outside the volume that it belongs to ({outside} voxels). "
+            "Nothing was lost, and nothing was saved.",
+            "Erase the part outside, or choose that volume as the source volume of the Segment Editor.",
+        )
+
+
+def _nearest(mask: NDArray[np.bool_], here: Geometry, geometry: Geometry) -> NDArray[np.bool_]:
+    resampled = slicer.vtkOrientedImageData()
+    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
+        oriented_image(mask.astype(np.uint8), here.ijk_to_ras),
+        oriented_image(np.zeros(geometry.shape, np.uint8), geometry.ijk_to_ras),
+        resampled,
+    )
+    return np.asarray(voxels_of(resampled) > 0)
+
+
+def _to_world(node: Any) -> NDArray[np.float64]:
+    """4×4 from the segmentation's own coordinates to RAS.
+
+    Raises:
+        SegmentsError: the transform bends.
+    """
+    transform = node.GetParentTransformNode()
+    if transform is None:
+        return np.eye(4)
+    if not transform.IsTransformToWorldLinear():
+        raise SegmentsError(
+            f"The segmentation “{node.GetName()}” lies under a transform that bends. Nothing was lost.",
+            "Harden the transform (Slicer: Transforms module) or take the segmentation out of it, then save again.",
+        )
+    matrix = vtk.vtkMatrix4x4()
+    transform.GetMatrixTransformToWorld(matrix)
+    return numpy_matrix(matrix)
+
+
+def _free_layer(layers: list[NDArray[np.uint8]], mask: NDArray[np.bool_], geometry: Geometry) -> int:
+    """The first layer in which none of the voxels is taken, made if there is none."""
+    for index, layer in enumerate(layers):
+        if not layer[mask].any():
+            return index
+    layers.append(_empty(geometry))
+    return len(layers) - 1
+
+
+def _empty(geometry: Geometry) -> NDArray[np.uint8]:
+    return np.zeros(geometry.shape, np.uint8, order="F")
