@@ -110,9 +110,11 @@ class Settings:
 
 
 def shipped_models() -> tuple[Path, ...]:
-    """Folders of bundles that came with the program: the repository's, or those beside the package."""
+    """Folders of bundles that came with the program: those in the package, or in a checkout the repository's."""
     package = Path(__file__).resolve().parent
-    candidates = (package.parents[1] / "models", package / "shipped_models")
+    candidates = [package / "shipped_models"]
+    if (package.parent / "pyproject.toml").is_file():
+        candidates.append(package.parents[1] / "models")
     return tuple(folder for folder in candidates if folder.is_dir())
 
 

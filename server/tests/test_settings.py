@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mahtai import settings
 from mahtai.settings import Settings, SettingsError, shipped_models
 
 
@@ -31,6 +32,21 @@ def test_options_of_a_command_win_over_variables() -> None:
 def test_several_model_folders_are_searched_in_order(tmp_path: Path) -> None:
     listed = os.pathsep.join([str(tmp_path / "a"), "", str(tmp_path / "b")])
     assert Settings.from_environment({"MAHTAI_MODELS_PATH": listed}).models_path == (tmp_path / "a", tmp_path / "b")
+
+
+def test_the_models_of_a_checkout_are_the_repositorys() -> None:
+    assert shipped_models() == (Path(__file__).resolve().parents[2] / "models",)
+
+
+def test_the_models_of_an_installed_package_lie_where_the_wheel_puts_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = (Path(__file__).resolve().parents[1] / "pyproject.toml").read_text("utf-8")
+    place = next(line.split('"')[3] for line in built.splitlines() if line.startswith('"../models"'))
+    (tmp_path / "site-packages" / place).mkdir(parents=True)
+    (tmp_path / "models").mkdir()  # of somebody else
+    monkeypatch.setattr(settings, "__file__", str(tmp_path / "site-packages" / "mahtai" / "settings.py"))
+    assert shipped_models() == (tmp_path / "site-packages" / place,)
 
 
 def test_workflows_lie_beside_the_tables_or_in_the_same_postgresql() -> None:

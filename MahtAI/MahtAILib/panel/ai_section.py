@@ -14,9 +14,10 @@ from MahtAILib.panel.run_state import OPTIONS, RunState
 from MahtAILib.panel.section import Section, fill_choices, fill_table, prepare_table, say
 from MahtAILib.panel.server_state import ServerState
 from MahtAILib.panel.settings import Settings
-from MahtAILib.panel.study_state import SLOT_NAMES, StudyState
+from MahtAILib.panel.study_state import StudyState
 from MahtAILib.panel.versions_state import TASK
-from MahtAILib.scene.parameters import SLOTS, Parameters
+from MahtAILib.scene.parameters import Parameters
+from MahtAILib.scene.sequences import SHORT_NAMES, SLOTS
 
 
 class AISection(Section):
@@ -85,7 +86,7 @@ class AISection(Section):
         connection = self._server.connection
         if connection is None or connection.is_local or self._settings.consents(connection.url):
             return True
-        names = ", ".join(SLOT_NAMES[slot] for slot in SLOTS if self._study.volume(slot) is not None)
+        names = ", ".join(SHORT_NAMES[slot] for slot in SLOTS if self._study.volume(slot) is not None)
         question = _(
             "The images leave this computer.\n\nTo: {url}\nWhat: the voxels of {names} and where they lie in the "
             "patient, later the segmentations that you save, with your name and comment.\nNot sent: names, dates, "

@@ -126,7 +126,7 @@ class Panel:
         self.review.stop()
 
     def _scene_replaced(self) -> None:
-        self.study.reasons, self.study.message = {}, ""
+        self.study.forget_reasons()
         self.review.find_places()
         self.study.changed.publish()
         self.review.refresh()

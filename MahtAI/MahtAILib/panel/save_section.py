@@ -69,7 +69,7 @@ class SaveSection(Section):
             if ui.commentLineEdit.text != parameters.get("comment"):
                 ui.commentLineEdit.text = parameters.get("comment")
         ui.saveButton.enabled = self._review.node is not None and not versions.is_busy
-        say(ui.saveStateLabel, versions.message or self._words(), self._problem or versions.error)
+        say(ui.saveStateLabel, self._words() or versions.message, self._problem or versions.error)
         ui.sendButton.setVisible(versions.waiting > 0)
         ui.sendButton.enabled = self._server.connection is not None and not versions.is_busy
         waiting = _("{count} saved on this computer, not yet sent.").format(count=versions.waiting)

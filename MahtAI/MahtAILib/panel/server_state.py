@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from slicer.i18n import tr as _
-
 from MahtAILib.client.address import clean_url, is_loopback
 from MahtAILib.client.connection import Connection
 from MahtAILib.client.errors import BadAddressError, WrongTokenError
@@ -124,16 +122,15 @@ class ServerState:
                 continue
             models = listing.get("models", []) if isinstance(listing, dict) else []
             return Answer(connection, info.version, tuple(models), bool(typed))
-        raise error or WrongTokenError(
-            _("The server at {url} wants an access token.").format(url=url),
-            _("Type the token above; who looks after the server has it."),
-        )
+        assert error is not None
+        raise error
 
     def _tokens(self, url: str, typed: str) -> list[str]:
         """Worth trying, each once: the file on this computer is newer than what was remembered."""
         here = self._token_of_this_computer() if is_loopback(url) else ""
         candidates = [typed] if typed else [here, self._settings.token(url)]
-        return list(dict.fromkeys(token for token in candidates if token))
+        # without any, the answer still tells a server that wants one from one that is not there
+        return list(dict.fromkeys(token for token in candidates if token)) or [""]
 
     def _found(self, answer: Answer, typed: str) -> None:
         self._errand = None

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from MahtAILib.panel.section import Section, quiet, say
 from MahtAILib.panel.study_state import StudyState
-from MahtAILib.scene.parameters import SLOTS
+from MahtAILib.scene.sequences import SLOTS
 
 
 class StudySection(Section):
@@ -45,7 +45,8 @@ class StudySection(Section):
         checked = self._study.check(self._register())
         for slot, label in self._states.items():
             said = checked.slots.get(slot)
-            say(label, " ".join(part for part in (self._reason(slot), said.sentence if said else "") if part))
+            sentences = (self._reason(slot), said.sentence) if said else (self._study.empty.get(slot, ""),)
+            say(label, " ".join(part for part in sentences if part))
         parts = [self._study.message, *(() if checked.can_run else checked.reasons)]
         say(self.ui.studyStateLabel, " ".join(part for part in parts if part))
 

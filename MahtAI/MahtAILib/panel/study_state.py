@@ -14,11 +14,10 @@ from MahtAILib.errors import ExplainedError
 from MahtAILib.panel.topics import Topic
 from MahtAILib.scene import views
 from MahtAILib.scene.geometry import REFERENCE_ORDER, StudyCheck, check
-from MahtAILib.scene.parameters import SLOTS, Parameters
+from MahtAILib.scene.parameters import Parameters
+from MahtAILib.scene.sequences import SHORT_NAMES, SLOTS
 from MahtAILib.scene.study import assign_study
 from MahtAILib.scene.volumes import VolumeOut, geometry_of_volume, volume_out
-
-SLOT_NAMES = {"t1c": "T1c", "t1": "T1", "t2": "T2", "flair": "FLAIR"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Sent:
                 text = _("{slot} was changed meanwhile; the result belongs to it as it was when Run was pressed.")
             else:
                 continue
-            sentences.append(text.format(slot=SLOT_NAMES[slot]))
+            sentences.append(text.format(slot=SHORT_NAMES[slot]))
         return sentences
 
 
@@ -52,12 +51,14 @@ class StudyState:
 
     Attributes:
         reasons: slot → confidence 0..1 and why, for slots that were filled by ``fill``.
+        empty: slot → why ``fill`` left it empty.
         message: what the reader should know of the last change.
     """
 
     def __init__(self, scene: Any, parameters: Callable[[], Parameters], tag_reader: Callable[[str, str], str]) -> None:
         self.changed = Topic()
         self.reasons: dict[str, tuple[float, str]] = {}
+        self.empty: dict[str, str] = {}
         self.message = ""
         self._scene = scene
         self._parameters = parameters
@@ -74,7 +75,7 @@ class StudyState:
     def fill(self) -> None:
         """Find the sequences among the loaded volumes; slots that are not found with confidence stay empty."""
         found = assign_study(self._scene, self._tag_reader)
-        self.reasons = {}
+        self.reasons, self.empty = {}, dict(found.empty)
         for slot in SLOTS:
             chosen = found.slots.get(slot)
             self._parameters().set_volume(slot, None if chosen is None else self._scene.GetNodeByID(chosen.key))
@@ -82,6 +83,10 @@ class StudyState:
                 self.reasons[slot] = (chosen.confidence, chosen.reason)
         self.message = " ".join(found.notes)
         self.changed.publish()
+
+    def forget_reasons(self) -> None:
+        """Another scene: what was said of the slots is no longer true."""
+        self.reasons, self.empty, self.message = {}, {}, ""
 
     def choose(self, slot: str, volume: Any) -> None:
         """Put a volume into a slot; one that is in another slot changes places with this one's."""
@@ -94,10 +99,11 @@ class StudyState:
                 self._parameters().set_volume(other, before)
                 self.reasons.pop(other, None)
                 self.message = _("{first} and {second} changed places.").format(
-                    first=SLOT_NAMES[slot], second=SLOT_NAMES[other]
+                    first=SHORT_NAMES[slot], second=SHORT_NAMES[other]
                 )
         self._parameters().set_volume(slot, volume)
         self.reasons.pop(slot, None)
+        self.empty.pop(slot, None)
         self.changed.publish()
 
     def swap(self, slot: str) -> None:
@@ -108,7 +114,7 @@ class StudyState:
         self._parameters().set_volume(other, first)
         self.reasons = {key: value for key, value in self.reasons.items() if key not in (slot, other)}
         self.message = _("{first} and {second} changed places.").format(
-            first=SLOT_NAMES[slot], second=SLOT_NAMES[other]
+            first=SHORT_NAMES[slot], second=SHORT_NAMES[other]
         )
         self.changed.publish()
 

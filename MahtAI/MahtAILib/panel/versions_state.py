@@ -168,7 +168,7 @@ class VersionsState:
 
         def done(found: list[tuple[str, LabelVersion]]) -> None:
             self._cases = {version.id: case for case, version in found}
-            self.versions = sorted((version for _case, version in found), key=saved_at, reverse=True)
+            self.versions = sorted((version for _case, version in found), key=_age, reverse=True)
             self.changed.publish()
 
         self._run(work, done)
@@ -316,3 +316,7 @@ def saved_at(version: LabelVersion) -> str:
         return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone().strftime("%Y-%m-%d %H:%M")
     except ValueError:
         return text
+
+
+def _age(version: LabelVersion) -> tuple[str, int]:
+    return str(version.document.get("created_at", "")), version.number

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 MODULE = "MahtAI"
-SLOTS = ("t1c", "t1", "t2", "flair")
 
 _DEFAULTS = {
     "model": "",

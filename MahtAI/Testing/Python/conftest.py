@@ -1,13 +1,18 @@
-"""A stand-in server on real sockets, and a connection to it that does not wait long between tries."""
+"""A stand-in server on real sockets, a connection to it that does not wait long between tries, and Slicer's context."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from kit.fixtures import dialogs, qt_app, slicer_context
 from stand_in_server import TOKEN, StandIn
 
 from MahtAILib.client.connection import Connection
+
+__all__ = ["dialogs", "qt_app", "slicer_context"]
+
+__all__ = ["dialogs", "qt_app", "slicer_context"]
 
 
 @pytest.fixture

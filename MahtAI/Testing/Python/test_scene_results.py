@@ -158,9 +158,7 @@ def test_provenance_and_parameters_survive_saving_closing_and_loading_the_scene(
     loaded = Parameters(scene)
     assert loaded.volume("t1c").GetName() == "T1c"
     assert loaded.get("comment") == "left “temporal”, 3 < 4 & more\nsecond line"
-    expected = replace(
-        Provenance(job="job-1", model="toy 1"), case="c-1", version="v-1", inputs={"t1c": "ab" * 32}
-    )
+    expected = replace(Provenance(job="job-1", model="toy 1"), case="c-1", version="v-1", inputs={"t1c": "ab" * 32})
     assert read_provenance(loaded.segmentation) == expected
     assert is_edited(loaded.segmentation) and seconds_of_work(loaded.segmentation) == 12
     np.testing.assert_array_equal(take_segments(loaded.segmentation, GRID).segmentation.layers, tumour(GRID).layers)

@@ -52,8 +52,10 @@ def test_a_missing_sequence_shows_the_reference(slicer_context: SlicerContext, f
 def test_moving_one_view_moves_all(slicer_context: SlicerContext, four: dict[str, Any]) -> None:
     logics = {
         logic.GetSliceNode().GetLayoutName(): logic
-        for logic in (slicer_context.app.applicationLogic().GetSliceLogic(slice_node)
-                      for slice_node in views.scene_nodes(slicer_context.scene, "vtkMRMLSliceNode"))
+        for logic in (
+            slicer_context.app.applicationLogic().GetSliceLogic(slice_node)
+            for slice_node in views.scene_nodes(slicer_context.scene, "vtkMRMLSliceNode")
+        )
     }
     first = logics["MahtAIT1c"]
     first.StartSliceOffsetInteraction()
@@ -62,7 +64,9 @@ def test_moving_one_view_moves_all(slicer_context: SlicerContext, four: dict[str
     assert {round(logics[view.tag].GetSliceOffset(), 3) for view in views.VIEWS} == {7.0}
 
 
-def test_a_jump_brings_the_point_into_the_middle_of_all_four(slicer_context: SlicerContext, four: dict[str, Any]) -> None:
+def test_a_jump_brings_the_point_into_the_middle_of_all_four(
+    slicer_context: SlicerContext, four: dict[str, Any]
+) -> None:
     views.jump(slicer_context.scene, (5.0, -3.0, 8.0))
     for view in views.VIEWS:
         slice_node, _ = nodes(slicer_context, view.tag)
