@@ -91,6 +91,11 @@ def get(connection: Connection, job_id: str, task: Task | None = None) -> Job:
     return _job(connection.json("GET", _path(job_id), task=task))
 
 
+def summary(connection: Connection, job_id: str) -> dict[str, Any]:
+    """What is known of a job's result: volumes in ml, confidence, warnings, model; plain JSON."""
+    return _parts_and_summary(connection.json("GET", f"{_path(job_id)}/result"))[1]
+
+
 def cancel(connection: Connection, job_id: str) -> None:
     """Ask the server to stop a job; one that has ended stays as it is."""
     connection.json("DELETE", _path(job_id))

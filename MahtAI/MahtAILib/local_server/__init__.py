@@ -5,7 +5,7 @@ Nothing here blocks for ever, and everything may be called from a worker thread.
 
 Usage::
 
-    installation = Installation(user_data_folder / "MahtAI", find_source())
+    installation = Installation(installation_folder(), find_source())
     if not installation.state().can_start:
         installation.install(on_progress, cancelled)
     server = LocalServer(installation)
@@ -27,6 +27,7 @@ from MahtAILib.local_server.errors import (
     ServerDidNotStartError,
     SourceMissingError,
 )
+from MahtAILib.local_server.folders import installation_folder
 from MahtAILib.local_server.installation import Installation
 from MahtAILib.local_server.process import LocalServer
 from MahtAILib.local_server.progress import InstallationStage, InstallationState, InstallProgress, InstallStage
@@ -55,4 +56,5 @@ __all__ = [
     "ServerState",
     "SourceMissingError",
     "find_source",
+    "installation_folder",
 ]

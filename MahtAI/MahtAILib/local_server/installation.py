@@ -77,7 +77,8 @@ class Installation:
             return InstallationState(InstallationStage.READY, f"MahtAI server {_short(wanted)} is installed.", True)
         usable = [server for server in installed if self._fits(server)]
         if usable:
-            why = f"The extension brings MahtAI server {_short(wanted)}; {_short(usable[0])} is installed."
+            brought, there = _short(wanted), _short(usable[0])
+            why = f"The extension brings MahtAI server {brought}, installed is {there if there != brought else 'another build of it'}."
             return InstallationState(InstallationStage.OUTDATED, why, True)
         if installed:
             why = "The installed server was made for another version of Python; Slicer was updated."
@@ -166,7 +167,7 @@ class Installation:
         return InstalledServer(version, self.layout.app(version), self.layout.packages(self._key))
 
     def _fits(self, server: InstalledServer) -> bool:
-        return server.packages.name.endswith(f"-{self._python_version}")
+        return server.python_version == self._python_version
 
     @contextmanager
     def _prepared(self) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from MahtAILib.local_server.source import BOOTSTRAP
 
 _MARK = "complete.json"
 """Written last; a folder without it is not used."""
+
+_LATELY_S = 30 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,11 @@ class InstalledServer:
     version: str
     app: Path
     packages: Path
+
+    @property
+    def python_version(self) -> str:
+        """Such as 3.12: the libraries are made for it."""
+        return self.packages.name.rpartition("-")[2]
 
     @property
     def bootstrap(self) -> Path:
@@ -97,14 +105,18 @@ class Layout:
         return [server for _, server in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
     def remove_others(self, kept: InstalledServer | None) -> None:
-        """Remove all but ``kept`` and what a process runs from; what cannot be removed now is left for next time."""
-        in_use = {server.packages for server in self.installed() if server == kept or is_in_use(server.users)}
-        for app in self._folders("app"):
-            if (kept is None or app != kept.app) and not is_in_use(app / "in-use"):
-                remove(app)
-        for packages in self._folders("packages"):
-            if packages not in in_use:
-                remove(packages)
+        """Remove all but ``kept``, what a process runs from, and what another Slicer has used lately.
+
+        What cannot be removed now is left for next time.
+        """
+        others = [server for server in self.installed() if server != kept]
+        stay = [server for server in others if is_in_use(server.users) or _is_anothers(server, kept)]
+        if kept is not None:
+            stay.append(kept)
+        for kind, used in (("app", {server.app for server in stay}), ("packages", {s.packages for s in stay})):
+            for folder in self._folders(kind):
+                if folder not in used:
+                    remove(folder)
         for left in (self.work, self.root / "wheels"):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -148,6 +160,13 @@ def is_in_use(users: Path) -> bool:
     if not users.is_dir():
         return False
     return any(not _is_free(path) for path in users.iterdir())
+
+
+def _is_anothers(server: InstalledServer, kept: InstalledServer | None) -> bool:
+    """Whether a Slicer with another Python has started it lately; else two of them would undo each other's work."""
+    if kept is None or server.python_version == kept.python_version:
+        return False
+    return time.time() - max(path.stat().st_mtime for path in (server.app, server.users) if path.exists()) < _LATELY_S
 
 
 def _is_free(path: Path) -> bool:

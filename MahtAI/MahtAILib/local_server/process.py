@@ -237,8 +237,9 @@ class LocalServer:
         found = self._look()
         if found is not None:
             self._state = found
-        elif self.state.stage is ServerStage.RUNNING:
+        elif self._state.stage is ServerStage.RUNNING and not self._state.is_ours:
             self._state = ServerState(ServerStage.ENDED, why="The server does not answer any more.")
+        # ours is only too busy to answer as long as its process lives, which ``state`` looks at
         return self.state
 
     def _look(self) -> ServerState | None:

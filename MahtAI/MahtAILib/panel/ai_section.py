@@ -15,7 +15,7 @@ from MahtAILib.panel.section import Section, fill_choices, fill_table, prepare_t
 from MahtAILib.panel.server_state import ServerState
 from MahtAILib.panel.settings import Settings
 from MahtAILib.panel.study_state import StudyState
-from MahtAILib.panel.versions_state import TASK
+from MahtAILib.panel.versions import TASK
 from MahtAILib.scene.parameters import Parameters
 from MahtAILib.scene.sequences import SHORT_NAMES, SLOTS
 

@@ -76,7 +76,9 @@ class Panel:
         self._settle.timeout.connect(self._nodes_settled)
         self._watch = SceneWatch(scene, self._scene_closing, self._scene_replaced, self._settle.start)
         self.server.changed.subscribe(self._server_changed)
+        self.study.changed.subscribe(self._study_changed)
         self._was_connected = False
+        self._listed_for: list[Any] = []
         self._scene_replaced()
 
     @property
@@ -138,6 +140,13 @@ class Panel:
             self.versions.send()
             self.versions.refresh()
         self._was_connected = is_connected
+
+    def _study_changed(self) -> None:
+        """Another study has other versions."""
+        volumes = self.study.volume_ids()
+        if volumes != self._listed_for:
+            self._listed_for = volumes
+            self.versions.refresh()
 
     def _fault(self, error: ExplainedError) -> None:
         slicer.util.errorDisplay(f"{error.reason}\n\n{error.hint}", windowTitle="MahtAI")

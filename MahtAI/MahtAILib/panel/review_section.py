@@ -51,6 +51,12 @@ class ReviewSection(Section):
         self._shortcuts: list[Any] = []
         review.changed.subscribe(self.refresh)
         review.edited.subscribe(self._count_later.start)
+        # in a turn of its own, so that Slicer is not held up by both
+        self._show_soon = qt.QTimer()
+        self._show_soon.setSingleShot(True)
+        self._show_soon.setInterval(0)
+        self._show_soon.timeout.connect(self._show_what_arrived)
+        review.arrived.subscribe(self._show_soon.start)
 
     def enter(self) -> None:
         """The panel is in front: its keys work."""
@@ -77,6 +83,7 @@ class ReviewSection(Section):
     def close(self) -> None:
         """The panel goes away."""
         self._count_later.stop()
+        self._show_soon.stop()
 
     def give_editor_node(self) -> None:
         """The segment editor needs a node of the present scene."""
@@ -105,6 +112,12 @@ class ReviewSection(Section):
             widget = manager.sliceWidget(view.tag)
             if widget is not None:
                 widget.fitSliceToBackground()
+
+    def _show_what_arrived(self) -> None:
+        """Four views and the first doubtful place."""
+        self.show_views()
+        if self._review.position < 0:
+            self._review.go(1)
 
     def _set_up_editor(self) -> None:
         editor = self._editor

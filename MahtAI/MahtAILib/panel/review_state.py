@@ -39,6 +39,7 @@ class ReviewState:
     Attributes:
         changed: another segmentation, other places, another look.
         edited: the reader edited the segmentation.
+        arrived: a result or a saved version was brought into the scene.
         places, slices: doubtful ones, the most doubtful first.
         position: index of the place that was gone to last, -1 before the first.
 
@@ -48,6 +49,7 @@ class ReviewState:
     def __init__(self, scene: Any, parameters: Callable[[], Parameters], study: StudyState, background: Background):
         self.changed = Topic()
         self.edited = Topic()
+        self.arrived = Topic()
         self.places: list[Place] = []
         self.slices: list[Place] = []
         self.position = -1
@@ -92,16 +94,15 @@ class ReviewState:
         slices: list[Place],
         provenance: Provenance,
     ) -> str:
-        """Bring a result into the scene and go to the first doubtful place; returns what the reader should know."""
+        """Bring a result into the scene; returns what the reader should know."""
         before = self.node
         after = self.place(segmentation, provenance)
         parameters = self._parameters()
         if confidence is not None:
             parameters.confidence = place_confidence(self._scene, *confidence, into=parameters.confidence)
         self.places, self.slices, self.position = places, slices, -1
-        self._study.show()
+        self.arrived.publish()
         self.refresh()
-        self.go(1)
         if before is not None and after is not before:
             return _("Your edits were not saved, so the result came as a segmentation of its own: “{name}”.").format(
                 name=after.GetName()

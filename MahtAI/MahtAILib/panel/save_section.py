@@ -11,7 +11,8 @@ from MahtAILib.panel.review_state import ReviewState
 from MahtAILib.panel.section import Section, fill_choices, fill_table, prepare_table, quiet, say
 from MahtAILib.panel.server_state import ServerState
 from MahtAILib.panel.settings import Settings
-from MahtAILib.panel.versions_state import Remark, VersionsState, saved_at
+from MahtAILib.panel.versions import saved_at
+from MahtAILib.panel.versions_state import Remark, VersionsState
 from MahtAILib.scene.edits import is_edited
 from MahtAILib.scene.parameters import Parameters
 

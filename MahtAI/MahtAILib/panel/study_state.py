@@ -68,6 +68,10 @@ class StudyState:
         """The slot's volume node, or None."""
         return self._parameters().volume(slot)
 
+    def volume_ids(self) -> list[str]:
+        """Of the slots in their order; empty for an empty slot."""
+        return [volume.GetID() if (volume := self.volume(slot)) is not None else "" for slot in SLOTS]
+
     def is_empty(self) -> bool:
         """Whether no slot is filled."""
         return all(self.volume(slot) is None for slot in SLOTS)

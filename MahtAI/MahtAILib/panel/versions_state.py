@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 from slicer.i18n import tr as _
 
-from MahtAILib.client import segmentation as files
-from MahtAILib.client.cases import Case, LabelVersion, NewCase, NewLabel, label_content, list_cases, list_labels
-from MahtAILib.client.connection import Connection
+from MahtAILib.client.cases import Case, LabelVersion, NewLabel
 from MahtAILib.client.segmentation import Segmentation
 from MahtAILib.client.spool import FlushReport, Spool
-from MahtAILib.client.study import StudyVolume
-from MahtAILib.client.volumes import Blob, pack
+from MahtAILib.client.volumes import pack
 from MahtAILib.errors import ExplainedError
 from MahtAILib.panel.background import Background, Errand
 from MahtAILib.panel.review_state import ReviewState
 from MahtAILib.panel.server_state import ServerState
 from MahtAILib.panel.study_state import StudyState
 from MahtAILib.panel.topics import Topic
+from MahtAILib.panel.versions import Saved, age, fetch_version, keep_and_send, versions_of
 from MahtAILib.scene import provenance as origins
 from MahtAILib.scene.edits import is_edited, mark_edited, mark_saved, seconds_of_work
 from MahtAILib.scene.provenance import Provenance
 from MahtAILib.scene.segments import geometry_of, take_segments
-
-TASK = "brain-tumour"
-
-_CASES = uuid.UUID("5d0b6a3e-6a52-5c0c-9e0e-2f6f2f1b8391")
-"""Namespace of the keys of cases: the same volumes are the same case, in every session."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +33,6 @@ class Remark:
     role: str
     verdict: str = ""
     comment: str = ""
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A version that is safe on this computer, and what sending it came to."""
-
-    client_key: str
-    inputs: Mapping[str, str]
-    report: FlushReport
 
 
 class VersionsState:
@@ -76,7 +58,7 @@ class VersionsState:
         self._server = server
         self._study = study
         self._review = review
-        self._cases: dict[str, str] = {}
+        self._cases: dict[str, Case] = {}
         self._errands: set[Errand[Any]] = set()
 
     @property
@@ -162,13 +144,13 @@ class VersionsState:
         known = dict(origin.inputs) if origin is not None and origin.inputs else None
         volumes = None if known else self._study.volumes()
 
-        def work(_errand: Errand[Any]) -> list[tuple[str, LabelVersion]]:
+        def work(_errand: Errand[Any]) -> list[tuple[Case, LabelVersion]]:
             inputs = known or {slot: pack(one.array, one.ijk_to_ras).sha256 for slot, one in (volumes or {}).items()}
             return versions_of(connection, inputs)
 
-        def done(found: list[tuple[str, LabelVersion]]) -> None:
+        def done(found: list[tuple[Case, LabelVersion]]) -> None:
             self._cases = {version.id: case for case, version in found}
-            self.versions = sorted((version for _case, version in found), key=_age, reverse=True)
+            self.versions = sorted((version for _case, version in found), key=age, reverse=True)
             self.changed.publish()
 
         self._run(work, done)
@@ -181,23 +163,12 @@ class VersionsState:
             return
         case = self._cases[version.id]
 
-        def work(_errand: Errand[Segmentation]) -> Segmentation:
-            return files.decode(label_content(connection, case, version))
+        def work(_errand: Errand[Any]) -> tuple[Segmentation, Provenance]:
+            return fetch_version(connection, case, version)
 
-        def done(segmentation: Segmentation) -> None:
-            document = version.document
-            origin = Provenance(
-                status=segmentation.provenance.get("Status", origins.EDITED),
-                server=connection.url,
-                job=str(document.get("inference") or ""),
-                model=segmentation.provenance.get("Model", ""),
-                model_sha256=segmentation.provenance.get("ModelSHA256", ""),
-                inputs=self._review.provenance.inputs if self._review.provenance else {},
-                case=case,
-                version=version.id,
-                file=segmentation.provenance,
-            )
-            self._review.place(segmentation, origin)
+        def done(found: tuple[Segmentation, Provenance]) -> None:
+            self._review.place(*found)
+            self._review.arrived.publish()
             self._review.refresh()
             self.message = _("Version {number} is open.").format(number=version.number)
             self.changed.publish()
@@ -257,66 +228,3 @@ class VersionsState:
     def _failed(self, error: ExplainedError) -> None:
         self.error, self.message = error, ""
         self.changed.publish()
-
-
-def keep_and_send(
-    spool: Spool,
-    connection: Connection | None,
-    url: str,
-    case: str,
-    volumes: Mapping[str, StudyVolume],
-    inputs: Mapping[str, str],
-    segmentation: Segmentation,
-    label: NewLabel,
-    parent_key: str,
-) -> Saved:
-    """In a thread: write the version to disk, then try to send it.
-
-    Raises:
-        SpoolError: it could not be written; nothing was saved.
-    """
-    blobs: dict[str, Blob] = {}
-    if not case:
-        blobs = {slot: pack(volume.array, volume.ijk_to_ras) for slot, volume in volumes.items()}
-        inputs = dict(inputs) or {slot: blob.sha256 for slot, blob in blobs.items()}
-    key = spool.add(
-        url,
-        case or new_case(inputs),
-        files.encode(segmentation),
-        label,
-        parent_key=parent_key or None,
-        volumes=[blob for blob in blobs.values() if blob.sha256 in inputs.values()],
-    )
-    report = FlushReport(kept=len(spool.pending()))
-    if connection is not None and connection.url == url:
-        report = spool.flush(connection)
-    return Saved(key, inputs, report)
-
-
-def new_case(inputs: Mapping[str, str]) -> NewCase:
-    """The case of a study; its name tells nothing of the patient."""
-    key = uuid.uuid5(_CASES, " ".join(f"{slot}={sha256}" for slot, sha256 in sorted(inputs.items())))
-    return NewCase(f"Study {str(key)[:8]}", TASK, dict(inputs), str(key))
-
-
-def versions_of(connection: Connection, inputs: Mapping[str, str]) -> list[tuple[str, LabelVersion]]:
-    """In a thread: the versions of these volumes, each with the id of its case.
-
-    Raises:
-        ClientError: the server did not answer.
-    """
-    cases: list[Case] = [case for case in list_cases(connection) if dict(case.volumes) == dict(inputs)]
-    return [(case.id, version) for case in cases for version in list_labels(connection, case.id)]
-
-
-def saved_at(version: LabelVersion) -> str:
-    """When a version was saved, in this computer's time; empty if the server did not say."""
-    text = str(version.document.get("created_at", ""))
-    try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone().strftime("%Y-%m-%d %H:%M")
-    except ValueError:
-        return text
-
-
-def _age(version: LabelVersion) -> tuple[str, int]:
-    return str(version.document.get("created_at", "")), version.number

@@ -61,13 +61,13 @@ def _own(found: Evidence, members: Sequence[Evidence]) -> Sign | None:
     agent = None if _agent_everywhere(members) else found.agent
     after, before = found.contrast.get(WITH), found.contrast.get(WITHOUT)
     if after and before:
-        return Sign(0.5, f"name contains “{after.words}” and “{before.words}”")
+        return Sign(0.5, f"“{after.words}” means after contrast, but “{before.words}” before it")
     if after:
-        doubt = " but no contrast agent is entered" if agent is False else ""
-        return Sign(0.6 if doubt else after.strength, f"name contains “{after.words}”{doubt}")
+        doubt = ", but no contrast agent is entered" if agent is False else ""
+        return Sign(0.6 if doubt else after.strength, f"“{after.words}” means after contrast{doubt}")
     if before:
-        doubt = " but a contrast agent is entered" if agent else ""
-        return Sign(0.3 if doubt else 1 - before.strength, f"name contains “{before.words}”{doubt}")
+        doubt = ", but a contrast agent is entered" if agent else ""
+        return Sign(0.3 if doubt else 1 - before.strength, f"“{before.words}” means before contrast{doubt}")
     if agent is None:
         return None
     return Sign(0.93, "a contrast agent is entered") if agent else Sign(0.07, "its tags say: no contrast agent")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections import defaultdict
@@ -13,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from MahtAILib.client.geometry import Geometry
-from MahtAILib.scene.sequence_words import WITH, WITHOUT, Reading, Sign, read_words, unaccented, vocabulary, words_of
+from MahtAILib.scene.sequence_tags import contrast_agent, not_a_plain_image, number, tag, timing
+from MahtAILib.scene.sequence_words import WITH, WITHOUT, Reading, Sign, read_words, vocabulary, words_of
 
 _CONTRADICTED = 0.4
 """What is left of a sign that another one speaks against: below any threshold."""
@@ -72,15 +72,16 @@ class Evidence:
 
 def gather(candidates: Sequence[Candidate]) -> list[Evidence]:
     """Evidence for each volume, in their order."""
-    readings = _with_numbers([_read(candidate) for candidate in candidates])
+    readings = _with_numbers([read_words(words_of(candidate.name)) for candidate in candidates])
     groups = _groups(candidates, readings)
     for members in _by_group(groups).values():
         for index, reading in _without_shared_beginning({index: readings[index] for index in members}).items():
             readings[index] = reading
-    readings = [
-        _with_protocol(candidate, reading, candidates) for candidate, reading in zip(candidates, readings, strict=True)
-    ]
-    return [_evidence(*found) for found in zip(candidates, readings, groups, strict=True)]
+    evidence = []
+    for candidate, reading, group in zip(candidates, readings, groups, strict=True):
+        completed = _with_protocol(candidate, _with_description(candidate, reading), candidates)
+        evidence.append(_evidence(candidate, completed, group))
+    return evidence
 
 
 def alike(one: Evidence, other: Evidence) -> float:
@@ -89,33 +90,16 @@ def alike(one: Evidence, other: Evidence) -> float:
     return len(first & second) / max(len(first | second), 1)
 
 
-def tag(tags: Mapping[str, Any], keyword: str) -> str:
-    """A tag's value as text without blanks round it, empty where it is lacking."""
-    value = tags.get(keyword)
-    if value is None:
-        return ""
-    return ("\\".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)).strip()
-
-
-def number(tags: Mapping[str, Any], keyword: str) -> float | None:
-    """The first value of a tag as a number; None where it is lacking, zero or no number."""
-    try:
-        value = float(tag(tags, keyword).split("\\")[0])
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and value > 0 else None
-
-
 def _evidence(candidate: Candidate, reading: Reading, group: str) -> Evidence:
     weightings, refused = _weigh(reading.weightings, candidate.tags)
-    unusable = candidate.unusable or _not_a_plain_image(candidate.tags)
+    unusable = candidate.unusable or not_a_plain_image(candidate.tags)
     unusable = unusable or (f"its name says that it is {reading.unusable}" if reading.unusable else "")
     return Evidence(
         candidate,
         unusable or refused,
         weightings,
         reading.contrast,
-        _agent(candidate.tags),
+        contrast_agent(candidate.tags),
         _when(candidate),
         reading.preference + _grid_preference(candidate.geometry) + _origin_preference(candidate.tags),
         group,
@@ -123,21 +107,21 @@ def _evidence(candidate: Candidate, reading: Reading, group: str) -> Evidence:
     )
 
 
-def _read(candidate: Candidate) -> Reading:
-    """The name's reading, completed by the series description where the name leaves something open."""
-    own = read_words(words_of(candidate.name))
+def _with_description(candidate: Candidate, named: Reading) -> Reading:
+    """The name's reading, completed by the series description where the name leaves something open.
+
+    Where they name different sequences, both are kept, so that neither is believed.
+    """
     described = read_words(words_of(tag(candidate.tags, "SeriesDescription")))
-    if own.words == described.words or not described.words:
-        return own
-    weightings = own.weightings or described.weightings
-    if own.weightings and described.weightings and not set(own.weightings) & set(described.weightings):
-        weightings = {**own.weightings, **described.weightings}
+    weightings = named.weightings or described.weightings
+    if not set(named.weightings) & set(described.weightings):
+        weightings = {**named.weightings, **described.weightings}
     return replace(
-        own,
+        named,
         weightings=weightings,
-        contrast=own.contrast or described.contrast,
-        unusable=own.unusable or described.unusable,
-        preference=own.preference or described.preference,
+        contrast=named.contrast or described.contrast,
+        unusable=named.unusable or described.unusable,
+        preference=named.preference or described.preference,
     )
 
 
@@ -167,7 +151,7 @@ def _weigh(named: Mapping[str, Sign], tags: Mapping[str, Any]) -> tuple[dict[str
     words = " and ".join(f"“{sign.words}”" for sign in named.values())
     doubt = _CONTRADICTED if len(named) > 1 else 1.0
     by_name = {what: Sign(sign.strength * doubt, f"name contains {words}") for what, sign in named.items()}
-    rule, times = _timing(tags)
+    rule, times = timing(tags)
     if rule is None:
         return by_name, ""
     if not named and rule["is"] == "unusable":
@@ -184,52 +168,6 @@ def _weigh(named: Mapping[str, Sign], tags: Mapping[str, Any]) -> tuple[dict[str
         strength = min(_AT_MOST, 1 - (1 - own.strength) * (1 - rule["strength"]))
         by_name[rule["is"]] = Sign(strength, f"{own.words}, {times}")
     return by_name, ""
-
-
-def _timing(tags: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
-    """The first timing rule that fits, and the times in words."""
-    times = {
-        "echo_ms": ("TE", number(tags, "EchoTime")),
-        "repetition_ms": ("TR", number(tags, "RepetitionTime")),
-        "inversion_ms": ("TI", number(tags, "InversionTime")),
-    }
-    scanning = set(tag(tags, "ScanningSequence").upper().replace(" ", "").split("\\")) - {""}
-    said = ", ".join(f"{name} {value:g} ms" for name, value in times.values() if value is not None)
-    if scanning == {"EP"} or ("EP" in scanning and not said):
-        said = ", ".join(filter(None, [said, "echo-planar"]))
-    for rule in vocabulary()["timing"]:
-        allowed = rule.get("scanning", {})
-        if "has" in allowed and not scanning & set(allowed["has"]):
-            continue
-        if scanning & set(allowed.get("lacks", ())):
-            continue
-        if all(_within(times[key][1], rule[key]) for key in times if key in rule):
-            return rule, said
-    return None, said
-
-
-def _within(value: float | None, limits: list[float] | None) -> bool:
-    if limits is None:
-        return value is None
-    return value is not None and limits[0] <= value <= limits[1]
-
-
-def _not_a_plain_image(tags: Mapping[str, Any]) -> str:
-    modality = tag(tags, "Modality").upper()
-    if modality not in ("", "MR"):
-        return f"its modality is {modality}, not MR"
-    kinds = vocabulary()["image_type"]
-    for value in tag(tags, "ImageType").upper().split("\\"):
-        if value.strip() in kinds:
-            return f"its DICOM image type ({value.strip()}) is that of {kinds[value.strip()]}"
-    return ""
-
-
-def _agent(tags: Mapping[str, Any]) -> bool | None:
-    words = " ".join(words_of(tag(tags, "ContrastBolusAgent")))
-    if not words:
-        return None
-    return words not in map(unaccented, vocabulary()["no_agent"])
 
 
 def _when(candidate: Candidate) -> dict[str, float]:

@@ -15,6 +15,7 @@ VOCABULARY_FILE = Path(__file__).with_name("sequence_names.json")
 
 WITH, WITHOUT = "with", "without"
 
+_LONGEST_COMPOUND = 40
 _CJK = r"[\u3040-\u30ff\u3400-\u9fff\u1100-\u11ff\uac00-\ud7af]"
 
 
@@ -129,7 +130,7 @@ def _signs(text: str, entries: Iterable[_Entry]) -> tuple[dict[str, Sign], int]:
     first = len(text)
     for entry in entries:
         if entry.alone and found:
-            break
+            continue
         while match := entry.pattern.search(text):
             first = min(first, match.start())
             if entry.meaning not in found:
@@ -142,7 +143,7 @@ def _signs(text: str, entries: Iterable[_Entry]) -> tuple[dict[str, Sign], int]:
 def _unglued(word: str) -> list[str]:
     """``axt1post`` → ax, t1, post; a word that is not made of glued words alone stays whole."""
     known, glued = _glued()
-    if word in known:
+    if word in known or len(word) > _LONGEST_COMPOUND:
         return [word]
     return _split(word, glued) or [word]
 

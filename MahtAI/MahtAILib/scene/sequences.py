@@ -4,7 +4,7 @@
 >>> found.keys
 {'t1c': 'v1', 'flair': 'v2'}
 >>> found.slots["t1c"].reason
-'name contains “t1”; name contains “post”'
+'name contains “t1”; “post” means after contrast'
 >>> found.unusable["v3"]
 'its name says that it is a diffusion image'
 """

@@ -169,19 +169,44 @@ def test_every_script_of_the_module_is_imported_by_another(modules: Path) -> Non
     )
 
 
-def imported_by(script: Path, root: Path) -> Iterator[Path]:
-    """The scripts below ``root`` that another one imports, at file scope or later."""
+def test_no_script_imports_one_that_is_not_installed(modules: Path) -> None:
+    missing = [
+        f"{script.relative_to(modules).as_posix()} imports {name}"
+        for script in [modules / "MahtAI.py", *(modules / "MahtAILib").rglob("*.py")]
+        for name in imports(script)
+        if name.startswith("MahtAILib") and not list(scripts_of(name, modules))
+    ]
+    assert missing == []
+
+
+def imports(script: Path) -> Iterator[str]:
+    """The modules that a script imports, at file scope or later."""
     for node in ast.walk(ast.parse(script.read_text("utf-8"))):
-        names: list[str] = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for name in names:
-            parts = name.split(".")
-            for length in range(1, len(parts) + 1):
-                path = root.joinpath(*parts[:length])
-                yield from (found for found in (path.with_suffix(".py"), path / "__init__.py") if found.is_file())
+            yield node.module
+
+
+def imported_by(script: Path, root: Path) -> Iterator[Path]:
+    """The scripts below ``root`` that another one imports; a name taken from a package may be one, too."""
+    for name in imports(script):
+        yield from scripts_of(name, root)
+    for node in ast.walk(ast.parse(script.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                yield from scripts_of(f"{node.module}.{alias.name}", root)
+
+
+def scripts_of(name: str, root: Path) -> Iterator[Path]:
+    """The script of a module and those of the packages round it; none if there is no such module."""
+    parts = name.split(".")
+    path = root.joinpath(*parts)
+    if not (path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()):
+        return
+    for length in range(1, len(parts) + 1):
+        path = root.joinpath(*parts[:length])
+        yield from (found for found in (path.with_suffix(".py"), path / "__init__.py") if found.is_file())
 
 
 def test_every_resource_is_named_in_the_module(modules: Path) -> None:

@@ -252,15 +252,36 @@ def test_a_version_that_runs_is_not_removed_until_it_has_ended(
     assert newer.state().stage is InstallationStage.ABSENT
 
 
+def python_of(version: str, folder: Path) -> str:
+    """A Python that says it is another version than it is."""
+    script = folder / f"python{version}"
+    script.write_text(f'#!/bin/sh\ncase "$1" in -c) echo {version};; *) exec "{sys.executable}" "$@";; esac\n')
+    script.chmod(0o755)
+    return str(script)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the stand-in for another Python is a shell script")
 def test_an_installation_for_another_python_is_not_started(
     installation: Installation, source: ServerSource, tmp_path: Path
 ) -> None:
     installation.install()
-    other = tmp_path / "python"
-    other.write_text("#!/bin/sh\necho 3.99\n")
-    other.chmod(0o755)
-    state = Installation(installation.folder, source, str(other)).state()
+    state = Installation(installation.folder, source, python_of("3.99", tmp_path)).state()
     assert state.stage is InstallationStage.OUTDATED and not state.can_start and "Python" in state.why
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the stand-in for another Python is a shell script")
+def test_what_a_slicer_with_another_python_uses_stays_until_it_was_not_used_for_long(
+    installation: Installation, source: ServerSource, tmp_path: Path
+) -> None:
+    installation.install()
+    first = installation.current()
+    other = Installation(installation.folder, replaced(source), python_of("3.99", tmp_path))
+    other.install()
+    assert installation.state().can_start and other.state().stage is InstallationStage.READY
+    os.utime(first.app, (0, 0))
+    other.install()
+    assert not first.app.exists() and not first.packages.exists()
+    assert other.state().stage is InstallationStage.READY
 
 
 def test_two_windows_do_not_install_at_the_same_time(installation: Installation) -> None:

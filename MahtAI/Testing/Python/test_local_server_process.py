@@ -27,6 +27,7 @@ from MahtAILib.local_server import (
     ServerStage,
     ServerState,
     find_source,
+    installation_folder,
     process,
 )
 from MahtAILib.local_server.folders import config_folder
@@ -325,12 +326,18 @@ def test_with_a_developers_python_nothing_needs_to_be_installed(
     server.stop()
 
 
-def test_the_token_is_looked_for_where_the_server_puts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("moved", [True, False])
+def test_token_and_installation_are_where_the_server_keeps_its_own(
+    moved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mahtai.settings import Settings
 
-    assert config_folder() == Settings.from_environment().config_dir
-    monkeypatch.delenv("MAHTAI_CONFIG_DIR")
-    assert config_folder() == Settings.from_environment().config_dir
+    if not moved:
+        monkeypatch.delenv("MAHTAI_CONFIG_DIR")
+        monkeypatch.delenv("MAHTAI_DATA_DIR")
+    settings = Settings.from_environment()
+    assert config_folder() == settings.config_dir
+    assert installation_folder() == settings.data_dir / "server"
 
 
 @POSIX_ONLY

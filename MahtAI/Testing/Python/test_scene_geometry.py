@@ -38,7 +38,7 @@ def flipped() -> Geometry:
 
 
 BRAIN = grid()
-MRI = VolumeError("“T2” has one slice only (256 × 256 × 1 voxels).", "Choose the whole series.")
+ONE_SLICE = VolumeError("“T2” has one slice only (256 × 256 × 1 voxels).", "Choose the whole series.")
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,9 @@ CASES = {
     "a small volume inside a large one": Case(
         {"t1c": BRAIN, "t2": grid((40, 40, 40), origin=(-20, -20, -20))}, "t2", Relation.OTHER_GRID, True, "registered"
     ),
-    "unusable": Case({"t1c": BRAIN, "t1": BRAIN, "t2": MRI}, "t2", Relation.UNUSABLE, False, "one slice only"),
+    "unusable": Case({"t1c": BRAIN, "t1": BRAIN, "t2": ONE_SLICE}, "t2", Relation.UNUSABLE, False, "one slice only"),
     "unusable reference": Case(
-        {"t1c": MRI, "t1": BRAIN, "t2": BRAIN}, "t2", Relation.SAME_GRID, False, "On the grid of T1"
+        {"t1c": ONE_SLICE, "t1": BRAIN, "t2": BRAIN}, "t2", Relation.SAME_GRID, False, "On the grid of T1"
     ),
     "in two slots": Case(
         {"t1c": BRAIN, "t1": BRAIN},
@@ -132,7 +132,7 @@ def test_the_gate_decides_as_the_table_says(case: Case) -> None:
 def test_the_reference_is_the_first_of_t1c_t1_flair_and_t2_that_is_there(
     present: tuple[str, ...], reference: str
 ) -> None:
-    assert check_grids({slot: BRAIN for slot in present}).reference == reference
+    assert check_grids(dict.fromkeys(present, BRAIN)).reference == reference
 
 
 def test_an_empty_study_cannot_run_and_says_what_is_needed() -> None:
@@ -142,7 +142,7 @@ def test_an_empty_study_cannot_run_and_says_what_is_needed() -> None:
 
 
 def test_every_reason_is_given_not_only_the_first() -> None:
-    checked = check_grids({"t1c": BRAIN, "t1": MRI, "t2": grid(origin=(900, 0, 0))})
+    checked = check_grids({"t1c": BRAIN, "t1": ONE_SLICE, "t2": grid(origin=(900, 0, 0))})
     assert [reason.split(":")[0] for reason in checked.reasons] == ["T1", "T2"]
 
 
@@ -160,7 +160,7 @@ def test_order_overlap_and_number_of_sequences_are_the_servers() -> None:
             taken = True
         except server.StudyError:
             taken = False
-        assert check_grids({slot: BRAIN for slot in slots}).can_run == taken
+        assert check_grids(dict.fromkeys(slots, BRAIN)).can_run == taken
 
 
 @pytest.mark.parametrize("register", ["auto", "on", "off"])

@@ -16,6 +16,9 @@ from dbos import DBOS, DBOSConfig, SetWorkflowID
 from dbos._serialization import DBOSPortableJSON, WorkflowSerializationFormat
 from sqlalchemy import make_url
 
+from mahtai.db.engine import DatabaseUnavailable
+from mahtai.sqlite import NEEDED, is_new_enough
+
 APPLICATION_VERSION = "1"
 """Pinned: DBOS recovers only workflows of its own version, and a job outlives an update of the program."""
 
@@ -40,6 +43,7 @@ class DurableWork:
         """Open or make the tables, and take up what was left open."""
         _log_plainly()
         if self._url.startswith("sqlite"):
+            _require_new_sqlite()
             _prepare_sqlite(self._url)
         config: DBOSConfig = {
             "name": "mahtai",
@@ -74,6 +78,15 @@ class DurableWork:
     def stop(self) -> None:
         """Let go; open workflows stay open."""
         DBOS.destroy(destroy_registry=True)
+
+
+def _require_new_sqlite() -> None:
+    if not is_new_enough():
+        needed = ".".join(map(str, NEEDED))
+        raise DatabaseUnavailable(
+            f"This Python's SQLite is too old for the server: it is {sqlite3.sqlite_version}, {needed} is needed.",
+            "Install all of server/requirements.txt (it holds pysqlite3), or use another Python.",
+        )
 
 
 def _prepare_sqlite(url: str) -> None:

@@ -278,9 +278,7 @@ def _regions(metadata: dict[str, Any]) -> tuple[Region, ...]:
     return tuple(Region(region_id(word), word) for word in words)
 
 
-def _for_readers(
-    regions: tuple[Region, ...], task: str, labels: tuple[SegmentDescription, ...]
-) -> tuple[Region, ...]:
+def _for_readers(regions: tuple[Region, ...], task: str, labels: tuple[SegmentDescription, ...]) -> tuple[Region, ...]:
     groups = {group.id: group for group in groups_of_task(task)}
     present = {label.id for label in labels}
 

@@ -1,0 +1,130 @@
+"""A study's versions on disk and on the server: the work that is done in threads."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from MahtAILib.client import jobs
+from MahtAILib.client import segmentation as files
+from MahtAILib.client.cases import Case, LabelVersion, NewCase, NewLabel, label_content, list_cases, list_labels
+from MahtAILib.client.connection import Connection
+from MahtAILib.client.errors import RequestRefusedError
+from MahtAILib.client.segmentation import Segmentation
+from MahtAILib.client.spool import FlushReport, Spool
+from MahtAILib.client.study import StudyVolume
+from MahtAILib.client.volumes import Blob, pack
+from MahtAILib.scene import provenance as origins
+from MahtAILib.scene.provenance import Provenance
+
+TASK = "brain-tumour"
+
+_CASES = uuid.UUID("5d0b6a3e-6a52-5c0c-9e0e-2f6f2f1b8391")
+"""Namespace of the keys of cases: the same volumes are the same case, in every session."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A version that is safe on this computer, and what sending it came to."""
+
+    client_key: str
+    inputs: Mapping[str, str]
+    report: FlushReport
+
+
+def keep_and_send(
+    spool: Spool,
+    connection: Connection | None,
+    url: str,
+    case: str,
+    volumes: Mapping[str, StudyVolume],
+    inputs: Mapping[str, str],
+    segmentation: Segmentation,
+    label: NewLabel,
+    parent_key: str,
+) -> Saved:
+    """In a thread: write the version to disk, then try to send it.
+
+    Raises:
+        SpoolError: it could not be written; nothing was saved.
+    """
+    blobs: dict[str, Blob] = {}
+    if not case:
+        blobs = {slot: pack(volume.array, volume.ijk_to_ras) for slot, volume in volumes.items()}
+        inputs = dict(inputs) or {slot: blob.sha256 for slot, blob in blobs.items()}
+    key = spool.add(
+        url,
+        case or new_case(inputs),
+        files.encode(segmentation),
+        label,
+        parent_key=parent_key or None,
+        volumes=[blob for blob in blobs.values() if blob.sha256 in inputs.values()],
+    )
+    report = FlushReport(kept=len(spool.pending()))
+    if connection is not None and connection.url == url:
+        report = spool.flush(connection)
+    return Saved(key, inputs, report)
+
+
+def new_case(inputs: Mapping[str, str]) -> NewCase:
+    """The case of a study; its name tells nothing of the patient."""
+    key = uuid.uuid5(_CASES, " ".join(f"{slot}={sha256}" for slot, sha256 in sorted(inputs.items())))
+    return NewCase(f"Study {str(key)[:8]}", TASK, dict(inputs), str(key))
+
+
+def versions_of(connection: Connection, inputs: Mapping[str, str]) -> list[tuple[Case, LabelVersion]]:
+    """In a thread: the versions of these volumes, each with its case.
+
+    Raises:
+        ClientError: the server did not answer.
+    """
+    cases = [case for case in list_cases(connection) if dict(case.volumes) == dict(inputs)]
+    return [(case, version) for case in cases for version in list_labels(connection, case.id)]
+
+
+def fetch_version(connection: Connection, case: Case, version: LabelVersion) -> tuple[Segmentation, Provenance]:
+    """In a thread: a version's segmentation and where it comes from.
+
+    Raises:
+        ClientError: the server did not answer.
+        SegmentationError: the file cannot be read.
+    """
+    segmentation = files.decode(label_content(connection, case.id, version))
+    job = str(version.document.get("inference") or "")
+    summary: dict[str, Any] = {}
+    if job:
+        with suppress(RequestRefusedError):  # the server may have forgotten the job; the version stands without it
+            summary = jobs.summary(connection, job)
+    origin = Provenance(
+        status=segmentation.provenance.get("Status", origins.EDITED),
+        server=connection.url,
+        job=job,
+        model=segmentation.provenance.get("Model", ""),
+        model_sha256=segmentation.provenance.get("ModelSHA256", ""),
+        inputs=dict(case.volumes),
+        case=case.id,
+        version=version.id,
+        regions=dict(summary.get("regions", {})),
+        segments_ml=dict(summary.get("segments_ml", {})),
+        warnings=tuple(str(warning) for warning in summary.get("warnings", ())),
+        file=segmentation.provenance,
+    )
+    return segmentation, origin
+
+
+def saved_at(version: LabelVersion) -> str:
+    """When a version was saved, in this computer's time; empty if the server did not say."""
+    text = str(version.document.get("created_at", ""))
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone().strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return text
+
+
+def age(version: LabelVersion) -> tuple[str, int]:
+    """Sorts versions by when they were saved."""
+    return str(version.document.get("created_at", "")), version.number
