@@ -78,7 +78,8 @@ class Installation:
         usable = [server for server in installed if self._fits(server)]
         if usable:
             brought, there = _short(wanted), _short(usable[0])
-            why = f"The extension brings MahtAI server {brought}, installed is {there if there != brought else 'another build of it'}."
+            other = there if there != brought else "another build of it"
+            why = f"MahtAI server {brought} came with the extension; installed is {other}."
             return InstallationState(InstallationStage.OUTDATED, why, True)
         if installed:
             why = "The installed server was made for another version of Python; Slicer was updated."
@@ -176,6 +177,7 @@ class Installation:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._locked():
                 shutil.rmtree(self.layout.work, ignore_errors=True)
+                self.layout.install_log.unlink(missing_ok=True)
                 self._require_room(0 if layout.is_complete(self._wanted.packages) else LIBRARIES_BYTES)
                 try:
                     yield

@@ -74,6 +74,7 @@ class Panel:
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
         self._settle.timeout.connect(self._nodes_settled)
+        self._stop_observing: Callable[[], None] = lambda: None
         self._watch = SceneWatch(scene, self._scene_closing, self._scene_replaced, self._settle.start)
         self.server.changed.subscribe(self._server_changed)
         self.study.changed.subscribe(self._study_changed)
@@ -108,6 +109,7 @@ class Panel:
         if self._is_open:
             self.exit()
         self._watch.stop()
+        self._stop_observing()
         self._settle.stop()
         self.review.stop()
         self.review_section.close()
@@ -116,7 +118,7 @@ class Panel:
         self.background.close()
 
     def _nodes_settled(self) -> None:
-        """Volumes came or went: an empty study is filled, a filled one is left as the reader has it."""
+        """Volumes or parameters changed: an empty study is filled, a filled one is left as the reader has it."""
         if self._is_open and self.study.is_empty():
             self.study.fill()
         else:
@@ -128,6 +130,9 @@ class Panel:
         self.review.stop()
 
     def _scene_replaced(self) -> None:
+        # another panel may change them as well
+        self._stop_observing()
+        self._stop_observing = self.parameters().observe(self._settle.start)
         self.study.forget_reasons()
         self.review.find_places()
         self.study.changed.publish()

@@ -17,7 +17,7 @@ from MahtAILib.panel.study_state import StudyState
 from MahtAILib.panel.topics import Topic
 from MahtAILib.scene import views
 from MahtAILib.scene.doubt import Place, doubtful_places, doubtful_slices
-from MahtAILib.scene.edits import EditWatch
+from MahtAILib.scene.edits import EditWatch, not_by_the_reader
 from MahtAILib.scene.parameters import Parameters
 from MahtAILib.scene.provenance import Provenance, read_provenance, update_provenance
 from MahtAILib.scene.results import confidence_of, place_confidence, place_segmentation
@@ -112,7 +112,7 @@ class ReviewState:
     def place(self, segmentation: Segmentation, provenance: Provenance) -> Any:
         """Bring segments into the scene as one step of undo; returns the node under review from now on."""
         before = self.node
-        with self._watch.paused():
+        with not_by_the_reader():
             after = place_segmentation(
                 self._scene,
                 segmentation,
@@ -129,7 +129,7 @@ class ReviewState:
 
     def note(self, node: Any, **changes: Any) -> None:
         """Change what is known of a node's segments, which is no edit."""
-        with self._watch.paused():
+        with not_by_the_reader():
             update_provenance(node, **changes)
 
     def show(self) -> None:

@@ -45,7 +45,6 @@ def fill_table(table: Any, rows: Sequence[Sequence[str]]) -> None:
     for number, row in enumerate(rows):
         for column, text in enumerate(row):
             item = qt.QTableWidgetItem(text)
-            item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
             if column:
                 item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             table.setItem(number, column, item)

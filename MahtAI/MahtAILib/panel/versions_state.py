@@ -142,10 +142,13 @@ class VersionsState:
             return
         origin = self._review.provenance
         known = dict(origin.inputs) if origin is not None and origin.inputs else None
-        volumes = None if known else self._study.volumes()
+        try:
+            volumes = {} if known else self._study.volumes()
+        except ExplainedError:  # the section Study says what is wrong with them
+            volumes = {}
 
         def work(_errand: Errand[Any]) -> list[tuple[Case, LabelVersion]]:
-            inputs = known or {slot: pack(one.array, one.ijk_to_ras).sha256 for slot, one in (volumes or {}).items()}
+            inputs = known or {slot: pack(one.array, one.ijk_to_ras).sha256 for slot, one in volumes.items()}
             return versions_of(connection, inputs)
 
         def done(found: list[tuple[Case, LabelVersion]]) -> None:

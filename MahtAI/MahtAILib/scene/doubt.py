@@ -71,10 +71,15 @@ def _places(smooth: NDArray[np.float32], offset: Sequence[int], geometry: Geomet
             if len(smaller) > 1:
                 places += smaller
                 continue
-        peak = np.unravel_index(int(values.argmax()), values.shape)
-        index = [start + int(p) for start, p in zip(corner, peak, strict=True)]
+        index = [start + int(p) for start, p in zip(corner, _middle_of_peak(values), strict=True)]
         places.append(Place(_ras(geometry, index), size_ml, float(values[inside].mean())))
     return places
+
+
+def _middle_of_peak(values: NDArray[np.float32]) -> NDArray[np.intp]:
+    """The voxel in the middle of those that are as doubtful as any."""
+    peak = np.argwhere(values >= 0.95 * values.max())
+    return np.asarray(peak[np.linalg.norm(peak - peak.mean(axis=0), axis=1).argmin()])
 
 
 def doubtful_slices(confidence: NDArray[Any], geometry: Geometry) -> list[Place]:

@@ -41,6 +41,20 @@ def mark_edited(node: Any, seconds: float) -> None:
     node.SetAttribute(SECONDS_ATTRIBUTE, f"{seconds_of_work(node) + seconds:.1f}")
 
 
+_changing: list[object] = []
+"""Not empty while the program itself changes segmentations; for all watches, for there may be two panels."""
+
+
+@contextmanager
+def not_by_the_reader() -> Iterator[None]:
+    """Changes of segmentations inside are no edits."""
+    _changing.append(None)
+    try:
+        yield
+    finally:
+        _changing.pop()
+
+
 class EditWatch:
     """Watches one segmentation for edits by the reader.
 
@@ -53,7 +67,6 @@ class EditWatch:
         self._clock = clock
         self._node: Any = None
         self._observers: list[int] = []
-        self._paused = 0
         self._last = clock()
 
     def watch(self, node: Any) -> None:
@@ -82,17 +95,8 @@ class EditWatch:
                 self._node.RemoveObserver(observer)
         self._node, self._observers = None, []
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Changes inside are not the reader's."""
-        self._paused += 1
-        try:
-            yield
-        finally:
-            self._paused -= 1
-
     def _edited(self, node: Any, event: str) -> None:
-        if self._paused:
+        if _changing:
             return
         now = self._clock()
         if now - self._last < _PAUSE_S:

@@ -6,7 +6,10 @@ Slicer's libraries run without the application.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import vtk
 
 MODULE = "MahtAI"
 
@@ -81,6 +84,18 @@ class Parameters:
     @confidence.setter
     def confidence(self, node: Any) -> None:
         self._refer("confidence", node)
+
+    def observe(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call ``changed`` after each change, by whomever; returns what ends that."""
+        node = self.node
+        events = (vtk.vtkCommand.ModifiedEvent, node.ReferenceAddedEvent, node.ReferenceModifiedEvent)
+        observers = [node.AddObserver(event, lambda *_arguments: changed()) for event in events]
+
+        def stop() -> None:
+            for observer in observers:
+                node.RemoveObserver(observer)
+
+        return stop
 
     def _refer(self, role: str, node: Any) -> None:
         wanted = None if node is None else node.GetID()

@@ -101,20 +101,24 @@ def take_segments(node: Any, geometry: Geometry) -> Taken:
     source, to_world = _editable(node), _to_world(node)
     ids = list(source.GetSegmentIDs())
     labels = _label_values(source, ids)
-    taken: list[Segment] = []
-    layers: list[NDArray[np.uint8]] = []
-    resampled = []
+    shared: dict[str, list[str]] = {}
     for segment_id in ids:
-        segment = source.GetSegment(segment_id)
-        mask, was_resampled = _mask(segment, to_world, geometry)
-        if was_resampled:
-            resampled.append(segment.GetName())
-        layer = _free_layer(layers, mask, geometry)
-        layers[layer][mask] = labels[segment_id]
-        taken.append(_segment(segment, segment_id, labels[segment_id], layer))
-    if not layers:
-        layers.append(_empty(geometry))
-    return Taken(Segmentation(tuple(taken), np.stack(layers), geometry), tuple(resampled))
+        image = source.GetSegment(segment_id).GetRepresentation(_binary())
+        shared.setdefault("" if image is None else image.GetAddressAsString(""), []).append(segment_id)
+    layers: list[NDArray[np.uint8]] = []
+    layer_of: dict[str, int] = {}
+    resampled: list[str] = []
+    for members in shared.values():
+        segments = {segment_id: source.GetSegment(segment_id) for segment_id in members}
+        names = [segment.GetName() for segment in segments.values()]
+        values = {segment.GetLabelValue(): labels[segment_id] for segment_id, segment in segments.items()}
+        image = segments[members[0]].GetRepresentation(_binary())
+        labelmap, was_resampled = _labelmap(image, values, to_world, geometry, ", ".join(names))
+        resampled += names if was_resampled else []
+        layer_of.update(dict.fromkeys(members, _merge(layers, labelmap)))
+    taken = tuple(_segment(source.GetSegment(one), one, labels[one], layer_of[one]) for one in ids)
+    stacked = np.stack(layers) if layers else _empty(geometry)[None]
+    return Taken(Segmentation(taken, stacked, geometry), tuple(resampled))
 
 
 def volumes_ml(node: Any) -> dict[str, float]:
@@ -223,26 +227,34 @@ def _label_values(source: Any, ids: Iterable[str]) -> dict[str, int]:
     return {segment_id: wanted.get(segment_id) or next(free) for segment_id in ids}
 
 
-def _mask(segment: Any, to_world: NDArray[np.float64], geometry: Geometry) -> tuple[NDArray[np.bool_], bool]:
-    """A segment's voxels on the grid, and whether they had to be resampled.
+def _labelmap(
+    image: Any, values: dict[int, int], to_world: NDArray[np.float64], geometry: Geometry, names: str
+) -> tuple[NDArray[np.uint8], bool]:
+    """The segments that share an image, on the grid, and whether they had to be resampled.
+
+    Args:
+        values: label value in the image → label value to write.
+        names: of the segments, for the reader.
 
     Raises:
-        SegmentsError: none of them is on the grid.
+        SegmentsError: part of them lies outside the grid.
     """
-    image = segment.GetRepresentation(_binary())
-    mask = np.zeros((0, 0, 0), bool) if image is None else voxels_of(image) == segment.GetLabelValue()
-    if not mask.any():
-        return np.zeros(geometry.shape, bool, order="F"), False
+    voxels = np.zeros((0, 0, 0), np.uint8) if image is None else voxels_of(image)
+    if not voxels.size:
+        return _empty(geometry), False
+    lookup = np.zeros(max(int(voxels.max()), *values) + 1, np.uint8)
+    for value, written in values.items():
+        lookup[value] = written
     local = extent_geometry(image)
-    here = Geometry(local.shape, to_world @ local.ijk_to_ras)
+    labelmap, here = lookup[voxels], Geometry(local.shape, to_world @ local.ijk_to_ras)
     try:
-        return Segmentation((), mask[None], here).on_grid(geometry).layers[0], False
+        return Segmentation((), labelmap[None], here).on_grid(geometry).layers[0], False
     except SegmentationError:
-        _check_inside(mask, here, geometry, segment.GetName())
-        return _nearest(mask, here, geometry), True
+        _check_inside(labelmap > 0, here, geometry, names)
+        return _nearest(labelmap, here, geometry), True
 
 
-def _check_inside(mask: NDArray[np.bool_], here: Geometry, geometry: Geometry, name: str) -> None:
+def _check_inside(mask: NDArray[np.bool_], here: Geometry, geometry: Geometry, names: str) -> None:
     """Voxels that the grid cannot hold would be lost.
 
     Raises:
@@ -253,20 +265,20 @@ def _check_inside(mask: NDArray[np.bool_], here: Geometry, geometry: Geometry, n
     outside = ((there < -0.5) | (there > np.array(geometry.shape) - 0.5)).any(axis=1).sum()
     if outside:
         raise SegmentsError(
-            f"The segment “{name}” reaches outside the volume that it belongs to ({outside} voxels). "
+            f"A segment ({names}) reaches outside the volume that it belongs to ({outside} voxels). "
             "Nothing was lost, and nothing was saved.",
             "Erase the part outside, or choose that volume as the source volume of the Segment Editor.",
         )
 
 
-def _nearest(mask: NDArray[np.bool_], here: Geometry, geometry: Geometry) -> NDArray[np.bool_]:
+def _nearest(labelmap: NDArray[np.uint8], here: Geometry, geometry: Geometry) -> NDArray[np.uint8]:
     resampled = slicer.vtkOrientedImageData()
     slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
-        oriented_image(mask.astype(np.uint8), here.ijk_to_ras),
-        oriented_image(np.zeros(geometry.shape, np.uint8), geometry.ijk_to_ras),
+        oriented_image(labelmap, here.ijk_to_ras),
+        oriented_image(_empty(geometry), geometry.ijk_to_ras),
         resampled,
     )
-    return np.asarray(voxels_of(resampled) > 0)
+    return np.array(voxels_of(resampled), np.uint8)
 
 
 def _to_world(node: Any) -> NDArray[np.float64]:
@@ -288,12 +300,13 @@ def _to_world(node: Any) -> NDArray[np.float64]:
     return numpy_matrix(matrix)
 
 
-def _free_layer(layers: list[NDArray[np.uint8]], mask: NDArray[np.bool_], geometry: Geometry) -> int:
-    """The first layer in which none of the voxels is taken, made if there is none."""
+def _merge(layers: list[NDArray[np.uint8]], labelmap: NDArray[np.uint8]) -> int:
+    """Put a labelmap into the first layer in which none of its voxels is taken; returns that layer's index."""
     for index, layer in enumerate(layers):
-        if not layer[mask].any():
+        if not np.any(layer[labelmap > 0]):
+            layers[index] = np.maximum(layer, labelmap)
             return index
-    layers.append(_empty(geometry))
+    layers.append(labelmap)
     return len(layers) - 1
 
 

@@ -13,7 +13,7 @@ from scene_kit import GRIDS, add_volume, tumour
 
 from MahtAILib.scene import provenance as origins
 from MahtAILib.scene.editing import Editor
-from MahtAILib.scene.edits import EditWatch, is_edited, mark_edited, mark_saved, seconds_of_work
+from MahtAILib.scene.edits import EditWatch, is_edited, mark_edited, mark_saved, not_by_the_reader, seconds_of_work
 from MahtAILib.scene.parameters import Parameters
 from MahtAILib.scene.provenance import Provenance, read_provenance, update_provenance
 from MahtAILib.scene.results import confidence_of, place_confidence, place_segmentation
@@ -91,7 +91,7 @@ def test_only_the_reader_s_changes_count_as_edits(slicer_context: SlicerContext,
     calls: list[int] = []
     watch = EditWatch(lambda: calls.append(1), clock=lambda: now[0])
     watch.watch(node)
-    with watch.paused():
+    with not_by_the_reader():
         update_provenance(node, status=origins.EDITED)
     assert not is_edited(node) and not calls
     editor = Editor(slicer_context.scene, node, volume)

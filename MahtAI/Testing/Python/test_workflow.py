@@ -14,17 +14,17 @@ import slicer
 from kit.brush import paint
 from kit.event_loop import StallMeter, spin
 from kit.scene_context import SlicerContext
-from mahtai.demo.phantom import Phantom, make_phantom
 from panel_kit import Reader
 from scene_kit import GRIDS
 from scipy import ndimage
-from server_process import ServerProcess
-from shared_data import shared_data
 
+from mahtai.demo.phantom import Phantom, make_phantom
 from MahtAILib.client.cases import label_content
 from MahtAILib.client.geometry import Geometry
 from MahtAILib.client.segmentation import Segmentation
 from MahtAILib.scene.segments import take_segments
+from server_process import ServerProcess
+from shared_data import shared_data
 
 __all__ = ["shared_data"]
 
