@@ -50,10 +50,12 @@ class MahtAIWidget(ScriptedLoadableModuleWidget):
     def setup(self):
         """Build the panel when it is first opened."""
         ScriptedLoadableModuleWidget.setup(self)
+        from MahtAILib.local_server import installation_folder
         from MahtAILib.panel.panel import Panel
 
-        folder = Path(slicer.app.slicerUserSettingsFilePath).parent / "MahtAI"
-        self.panel = Panel(self.layout, slicer.mrmlScene, folder, MahtAILogic().dicom_value)
+        self.panel = Panel(
+            self.layout, slicer.mrmlScene, installation_folder().parent / "panel", MahtAILogic().dicom_value
+        )
 
     def enter(self):
         """The reader opened the panel."""

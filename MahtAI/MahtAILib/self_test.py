@@ -20,7 +20,7 @@ import slicer
 
 from MahtAILib.client.geometry import Geometry
 from MahtAILib.client.segmentation import Segment, Segmentation
-from MahtAILib.local_server import Installation, LocalServer, find_source
+from MahtAILib.local_server import Installation, LocalServer, find_source, installation_folder
 from MahtAILib.panel.panel import Panel
 from MahtAILib.scene import views
 from MahtAILib.scene.doubt import doubtful_places, doubtful_slices
@@ -163,7 +163,7 @@ def run_self_test(case: Any) -> list[str]:
             ):
                 step()
                 done.append(step.__name__)
-            if _server_needs_installation(Path(folder)):
+            if _server_needs_installation():
                 logging.info("MahtAI self-test: model_runs_on_a_server was left out, no server is installed here")
             else:
                 test.model_runs_on_a_server()
@@ -174,8 +174,8 @@ def run_self_test(case: Any) -> list[str]:
     return done
 
 
-def _server_needs_installation(folder: Path) -> bool:
-    return LocalServer(Installation(folder / "server", find_source())).needs_installation
+def _server_needs_installation() -> bool:
+    return LocalServer(Installation(installation_folder(), find_source())).needs_installation
 
 
 def _distance_mm() -> Any:

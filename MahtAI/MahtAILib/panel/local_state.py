@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import qt
 from slicer.i18n import tr as _
@@ -15,8 +14,10 @@ from MahtAILib.local_server import (
     InstallProgress,
     InstallStage,
     LocalServer,
+    NoInternetError,
     ServerStage,
     find_source,
+    installation_folder,
 )
 from MahtAILib.local_server import ServerState as Found
 from MahtAILib.local_server.process import DEVELOPER_PYTHON
@@ -36,12 +37,9 @@ class LocalState:
         fraction: of the installation, 0..1.
         log: last lines of the server's log, or of the installation's.
         error: why it did not work, or None.
-
-    Args:
-        folder: for the installation; Slicer's own folders are never touched.
     """
 
-    def __init__(self, background: Background, server: ServerState, folder: Path) -> None:
+    def __init__(self, background: Background, server: ServerState) -> None:
         self.changed = Topic()
         self.message = ""
         self.fraction = 0.0
@@ -49,7 +47,6 @@ class LocalState:
         self.error: ExplainedError | None = None
         self._background = background
         self._server = server
-        self._folder = folder
         self._local: LocalServer | None = None
         self._installation: Installation | None = None
         self._errand: Errand[Found] | None = None
@@ -82,7 +79,7 @@ class LocalState:
             "{why}\n\nThe server's libraries (PyTorch, MONAI and others, some gigabytes) are fetched from the internet "
             "and installed into a folder of their own:\n{folder}\n\nSlicer itself is not changed. It takes some "
             "minutes; it can be cancelled, and goes on later where it stopped.\n\nInstall it now?"
-        ).format(why=self._installation.state().why, folder=self._folder)
+        ).format(why=self._installation.state().why, folder=self._installation.folder)
 
     def start(self) -> None:
         """Install what is missing, start, and connect; the reader was asked before."""
@@ -101,7 +98,7 @@ class LocalState:
             if found.stage is ServerStage.RUNNING:
                 return found
             if local.needs_installation or self._is_outdated():
-                self._install(errand)
+                self._install(local, errand)
             errand.progress("starting", 1.0)
             return local.start(errand.cancelled)
 
@@ -139,7 +136,7 @@ class LocalState:
             LocalServerError: the server's source did not come with this copy.
         """
         if self._local is None:
-            self._installation = Installation(self._folder, find_source())
+            self._installation = Installation(installation_folder(), find_source())
             self._local = LocalServer(self._installation)
         return self._local
 
@@ -149,13 +146,18 @@ class LocalState:
             return False
         return installation.state().stage is InstallationStage.OUTDATED
 
-    def _install(self, errand: Errand[Found]) -> None:
+    def _install(self, local: LocalServer, errand: Errand[Found]) -> None:
+        """Install or update; without the internet an older server is better than none."""
         assert self._installation is not None
 
         def on_progress(progress: InstallProgress) -> None:
             errand.progress(f"install:{progress.stage.value}:{progress.line}", progress.fraction)
 
-        self._installation.install(on_progress, errand.cancelled)
+        try:
+            self._installation.install(on_progress, errand.cancelled)
+        except NoInternetError:
+            if local.needs_installation:
+                raise
 
     def _progressed(self, stage: str, fraction: float, _place: int | None) -> None:
         self.fraction = fraction

@@ -39,7 +39,7 @@ class Panel:
     Args:
         layout: of the module's widget.
         scene: vtkMRMLScene.
-        folder: of this user, for unsent versions, tokens, and a server on this computer.
+        folder: of this user on this computer, for unsent versions and tokens.
         tag_reader: (SOP instance UID, DICOM tag) → value, empty where it is not known.
     """
 
@@ -49,7 +49,7 @@ class Panel:
         self.settings = Settings(folder)
         self.background = Background(self._fault)
         self.server = ServerState(self.background, self.settings, lambda: read_token(config_folder()))
-        self.local = LocalState(self.background, self.server, folder / "server")
+        self.local = LocalState(self.background, self.server)
         self.study = StudyState(scene, self.parameters, tag_reader)
         self.review = ReviewState(scene, self.parameters, self.study, self.background)
         self.run = RunState(self.background, self.server, self.study, self.review)

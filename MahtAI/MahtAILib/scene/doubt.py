@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from MahtAILib.client.geometry import Geometry
 
@@ -46,6 +45,8 @@ def doubtful_places(confidence: NDArray[Any], geometry: Geometry) -> list[Place]
         confidence: [i, j, k], percent; 100 is certain.
         geometry: of the array.
     """
+    from scipy import ndimage  # here, because importing it takes as long as all else that opening the panel needs
+
     doubt, offset = _doubt(confidence)
     if doubt.size == 0:
         return []
@@ -57,6 +58,8 @@ def doubtful_places(confidence: NDArray[Any], geometry: Geometry) -> list[Place]
 
 def _places(smooth: NDArray[np.float32], offset: Sequence[int], geometry: Geometry, level: int) -> list[Place]:
     """Connected places above a level of doubt, large ones parted by the levels above."""
+    from scipy import ndimage
+
     parts, _ = ndimage.label(smooth > _LEVELS[level], np.ones((3, 3, 3)))
     places: list[Place] = []
     for number, box in enumerate(ndimage.find_objects(parts), start=1):
@@ -122,12 +125,18 @@ def slice_axis(geometry: Geometry) -> int:
 
 def _doubt(confidence: NDArray[Any]) -> tuple[NDArray[np.float32], tuple[int, int, int]]:
     """1 - confidence in the box that holds all doubt, and where that box begins."""
-    filled = ndimage.find_objects((confidence < 100).astype(np.uint8))
-    if not filled or filled[0] is None:
+    filled = confidence < 100
+    if not filled.any():
         return np.zeros((0, 0, 0), np.float32), (0, 0, 0)
-    box = filled[0]
-    doubt = np.ascontiguousarray(1 - confidence[box].astype(np.float32) / 100)
+    box = (_span(filled.any((1, 2))), _span(filled.any((0, 2))), _span(filled.any((0, 1))))
+    doubt = np.ascontiguousarray(1 - confidence[box].astype(np.float32) / 100, dtype=np.float32)
     return doubt, (box[0].start, box[1].start, box[2].start)
+
+
+def _span(filled: Any) -> slice:
+    """From the first to the last that is True."""
+    where = np.flatnonzero(filled)
+    return slice(int(where[0]), int(where[-1]) + 1)
 
 
 def _ras(geometry: Geometry, index: list[int]) -> tuple[float, float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from kit.fixtures import dialogs, qt_app, slicer_context
@@ -13,6 +14,13 @@ from MahtAILib.client.connection import Connection
 __all__ = ["dialogs", "qt_app", "slicer_context"]
 
 __all__ = ["dialogs", "qt_app", "slicer_context"]
+
+
+@pytest.fixture(autouse=True)
+def user_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's own data and token are out of reach of every test."""
+    monkeypatch.setenv("MAHTAI_DATA_DIR", str(tmp_path / "user-data"))
+    monkeypatch.setenv("MAHTAI_CONFIG_DIR", str(tmp_path / "user-config"))
 
 
 @pytest.fixture

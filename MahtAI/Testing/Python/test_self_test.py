@@ -28,9 +28,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         unload_module(parent)
 
 
-def test_without_a_server_all_steps_that_need_none_pass(
-    qt_app: SlicerContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_server_all_steps_that_need_none_pass(qt_app: SlicerContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MAHTAI_SERVER_PYTHON", raising=False)
     assert len(run(monkeypatch)) == STEPS
 
