@@ -40,6 +40,7 @@ class ReviewSection(Section):
         ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._review.choose)
         ui.layoutButton.clicked.connect(self.show_views)
         ui.fillCheckBox.connect("toggled(bool)", self._fill_toggled)
+        ui.lineUpCheckBox.connect("toggled(bool)", self._line_up_toggled)
         ui.opacitySlider.connect("valueChanged(double)", self._opacity_changed)
         ui.doubtComboBox.connect("currentIndexChanged(int)", self._doubt_chosen)
         ui.nextButton.clicked.connect(lambda *_arguments: self._review.go(1))
@@ -97,6 +98,10 @@ class ReviewSection(Section):
             ui.segmentationSelector.setCurrentNode(node)
         with quiet(ui.fillCheckBox):
             ui.fillCheckBox.checked = parameters.get("fill") == "1"
+        with quiet(ui.lineUpCheckBox):
+            ui.lineUpCheckBox.checked = parameters.get("line_up") == "1"
+        provenance = self._review.provenance
+        ui.lineUpCheckBox.setVisible(provenance is not None and bool(provenance.registration))
         with quiet(ui.opacitySlider):
             ui.opacitySlider.value = float(parameters.get("opacity"))
         self._show_doubt()
@@ -167,6 +172,10 @@ class ReviewSection(Section):
     def _fill_toggled(self, filled: bool) -> None:
         self._parameters().set("fill", "1" if filled else "0")
         self._review.show()
+
+    def _line_up_toggled(self, wanted: bool) -> None:
+        self._parameters().set("line_up", "1" if wanted else "0")
+        self._review.line_up()
 
     def _opacity_changed(self, opacity: float) -> None:
         self._parameters().set("opacity", f"{opacity:.2f}")

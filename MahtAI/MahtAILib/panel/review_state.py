@@ -101,6 +101,7 @@ class ReviewState:
         if confidence is not None:
             parameters.confidence = place_confidence(self._scene, *confidence, into=parameters.confidence)
         self.places, self.slices, self.position = places, slices, -1
+        self.line_up()
         self.arrived.publish()
         self.refresh()
         if before is not None and after is not before:
@@ -137,6 +138,11 @@ class ReviewState:
         parameters = self._parameters()
         if self.node is not None:
             views.show_segmentation(self.node, float(parameters.get("opacity")), parameters.get("fill") == "1")
+
+    def line_up(self) -> None:
+        """Show the sequences as the server registered them, or as they were scanned, as the parameters say."""
+        provenance = self.provenance
+        self._study.line_up(provenance.registration if provenance is not None else {})
 
     def stations(self) -> list[Place]:
         """The places or the slices, as the reader chose."""

@@ -174,6 +174,7 @@ def provenance_of(result: StudyResult, url: str, file: Mapping[str, str]) -> Pro
         inputs=result.inputs,
         regions=dict(summary.get("regions", {})),
         segments_ml=dict(summary.get("segments_ml", {})),
+        registration=dict(summary.get("registration", {})),
         warnings=tuple(str(warning) for warning in summary.get("warnings", ())),
         file=file,
     )

@@ -13,6 +13,7 @@ from MahtAILib.client.study import StudyVolume
 from MahtAILib.errors import ExplainedError
 from MahtAILib.panel.topics import Topic
 from MahtAILib.scene import views
+from MahtAILib.scene.alignment import line_up, take_back
 from MahtAILib.scene.geometry import REFERENCE_ORDER, StudyCheck, check
 from MahtAILib.scene.parameters import Parameters
 from MahtAILib.scene.sequences import SHORT_NAMES, SLOTS
@@ -164,6 +165,14 @@ class StudyState:
                 _("Choose the volumes of the study in the section Study."),
             )
         return geometry_of_volume(reference)
+
+    def line_up(self, registration: Mapping[str, Any]) -> list[str]:
+        """Show the volumes as the server registered them, if the reader wants that; returns the slots that moved."""
+        volumes = {slot: self.volume(slot) for slot in SLOTS}
+        if self._parameters().get("line_up") == "1":
+            return line_up(self._scene, volumes, registration)
+        take_back([volume for volume in volumes.values() if volume is not None])
+        return []
 
     def show(self) -> None:
         """Put the volumes into the four views, if these are there."""

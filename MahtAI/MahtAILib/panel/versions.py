@@ -110,6 +110,7 @@ def fetch_version(connection: Connection, case: Case, version: LabelVersion) -> 
         version=version.id,
         regions=dict(summary.get("regions", {})),
         segments_ml=dict(summary.get("segments_ml", {})),
+        registration=dict(summary.get("registration", {})),
         warnings=tuple(str(warning) for warning in summary.get("warnings", ())),
         file=segmentation.provenance,
     )

@@ -171,6 +171,7 @@ class VersionsState:
 
         def done(found: tuple[Segmentation, Provenance]) -> None:
             self._review.place(*found)
+            self._review.line_up()
             self._review.arrived.publish()
             self._review.refresh()
             self.message = _("Version {number} is open.").format(number=version.number)

@@ -22,6 +22,7 @@ _DEFAULTS = {
     "comment": "",
     "opacity": "0.7",
     "fill": "1",
+    "line_up": "1",
     "doubt": "places",
     "place": "",
 }

@@ -32,6 +32,7 @@ class Provenance:
         version_key: the client's key of that version, known before the server gave it an id.
         regions: region id → name, segment ids, volume, interval, confidence, indeterminate; from the model.
         warnings: the model's, for the reader.
+        registration: channel → 4×4, RAS of the reference → RAS of the channel in mm, as the server found it.
         file: keys of the result's file (options, steps), for the next file.
     """
 
@@ -47,6 +48,7 @@ class Provenance:
     regions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     segments_ml: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    registration: Mapping[str, Any] = field(default_factory=dict)
     file: Mapping[str, str] = field(default_factory=dict)
 
     def for_file(self) -> dict[str, str]:

@@ -12,12 +12,12 @@ from vtk.util import numpy_support
 
 from MahtAILib.client.geometry import Geometry
 from MahtAILib.client.segmentation import Segmentation
+from MahtAILib.scene.alignment import CONTENT_ATTRIBUTE
 from MahtAILib.scene.edits import is_edited, mark_saved
 from MahtAILib.scene.images import numpy_matrix, voxels_of, vtk_matrix
 from MahtAILib.scene.provenance import Provenance, write_provenance
 from MahtAILib.scene.segments import put_segments
 
-CONTENT_ATTRIBUTE = "MahtAI.Content"
 CONFIDENCE = "confidence"
 
 _REFERENCE_ROLE = "referenceImageGeometryRef"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from MahtAILib.errors import ExplainedError
-from MahtAILib.scene.results import CONTENT_ATTRIBUTE
+from MahtAILib.scene.alignment import CONTENT_ATTRIBUTE
 from MahtAILib.scene.sequences import Assignment, Candidate, assign
 from MahtAILib.scene.volumes import geometry_of_volume
 

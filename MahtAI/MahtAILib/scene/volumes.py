@@ -17,6 +17,7 @@ from vtk.util import numpy_support
 
 from MahtAILib.client.geometry import Geometry, check_geometry
 from MahtAILib.errors import ExplainedError
+from MahtAILib.scene.alignment import is_of_the_reader
 from MahtAILib.scene.images import numpy_matrix
 
 
@@ -143,7 +144,7 @@ def _ijk_to_ras(node: Any, image: vtk.vtkImageData) -> NDArray[np.float64]:
     ijk_to_ras = numpy_matrix(matrix)
     ijk_to_ras[:, 3] = ijk_to_ras @ [*image.GetExtent()[::2], 1.0]  # an extent may begin elsewhere than at 0
     transform = node.GetParentTransformNode()
-    if transform is None:
+    if not is_of_the_reader(transform):  # ours are for the eye only
         return ijk_to_ras
     if not transform.IsTransformToWorldLinear():
         raise VolumeError(

@@ -222,3 +222,21 @@ def test_a_scene_that_was_saved_in_the_middle_of_the_work_goes_on_after_loading(
     version = reader.panel.versions.versions[0]
     assert version.document["verdict"] == "disagree"
     assert version.document["against_proposal"]["voxels_changed"] > 0
+
+
+def test_a_clinical_study_with_movement_is_shown_lined_up_and_sent_as_it_was_scanned(
+    open_slicer: Callable[[], Reader], shared_data: Path
+) -> None:
+    reader = open_slicer()
+    load(reader, sorted((shared_data / "tcga_fg_6692").glob("*.nii.gz")))
+    flair = reader.panel.study.volume("flair")
+    before = reader.panel.study.volumes()["flair"].ijk_to_ras
+    reader.run(300)
+    assert reader.said("ai", "runStateLabel").startswith("Done"), reader.said("ai", "runStateLabel")
+    box = reader.ui("review").lineUpCheckBox
+    assert not box.isHidden() and box.checked
+    # measured by eye in pictures as well: this head moved by 16 mm and 13 degrees before FLAIR
+    assert flair.GetParentTransformNode() is not None
+    np.testing.assert_array_equal(reader.panel.study.volumes()["flair"].ijk_to_ras, before)
+    box.checked = False
+    assert flair.GetParentTransformNode() is None

@@ -159,6 +159,7 @@ def _summary(
         "doubtful_slices": {"axis": through_plane, "indices": doubtful_slices(confidence, through_plane)},
         "missing": [SHORT_NAMES.get(channel, channel) for channel in prepared.missing],
         "steps": record.steps,
+        "registration": record.registration,
         "warnings": record.warnings,
         "options": options.as_json(),
         "model": {"id": bundle.id, "name": bundle.name, "version": bundle.version, "sha256": bundle.sha256},

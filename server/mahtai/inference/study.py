@@ -44,10 +44,12 @@ class Record:
     Attributes:
         steps: one entry a step: name, whether it was done, why or with which figures.
         warnings: sentences for the reader.
+        registration: channel → 4×4, RAS of the reference → RAS of the channel in mm, for those that were moved.
     """
 
     steps: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    registration: dict[str, list[list[float]]] = field(default_factory=dict)
 
     def add(self, step: str, done: bool, **details: Any) -> None:
         """Note one step."""
@@ -213,6 +215,7 @@ def _register(
         )
         if found.accepted:
             movements[channel] = found.fixed_to_moving_ras
+            record.registration[channel] = found.fixed_to_moving_ras.tolist()
     return movements
 
 
