@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from server_process import ServerProcess, put_volume
-from studies import TASK, label_file
+from studies import TASK, label_file, synthetic_study
 from test_api_access import problem
 
 Study = dict[str, str]
@@ -77,3 +77,13 @@ def test_a_case_of_unusable_volumes_is_refused(client: httpx.Client, study: Stud
 def test_an_unknown_case_is_named_as_such(client: httpx.Client) -> None:
     for path in ("", "/labels", f"/labels/{uuid4()}"):
         problem(client.get(f"/v1/cases/{uuid4()}{path}"), 404, "unknown-case")
+
+
+def test_the_cases_of_one_volume_are_found_among_many(client: httpx.Client, study: dict[str, str]) -> None:
+    other = {channel: put_volume(client, data) for channel, data in synthetic_study(9).items()}
+    made = client.post("/v1/cases", json={"name": "one", "task": TASK, "volumes": other}).json()
+    client.post("/v1/cases", json={"name": "another", "task": TASK, "volumes": study})
+    found = client.get("/v1/cases", params={"volume": other["t2"]}).json()["cases"]
+    assert [case["id"] for case in found] == [made["id"]]
+    assert client.get("/v1/cases", params={"volume": "0" * 64}).json() == {"cases": [], "next": None}
+    assert client.get("/v1/cases", params={"volume": "../x"}).status_code == 422

@@ -114,15 +114,16 @@ def create_case(connection: Connection, case: NewCase, task: Task | None = None)
     return _case(connection.json("POST", "/v1/cases", asdict(case), retry=True, task=task))
 
 
-def list_cases(connection: Connection) -> list[Case]:
-    """All cases of the server, the newest first."""
+def list_cases(connection: Connection, volume: str = "") -> list[Case]:
+    """Cases of the server, the newest first: all, or those that have the volume of this SHA-256 in some slot."""
     cases: list[Case] = []
-    page = "/v1/cases"
+    chosen = f"volume={quote(volume, safe='')}" if volume else ""
+    page = f"/v1/cases?{chosen}" if chosen else "/v1/cases"
     while page:
         answer = connection.json("GET", page)
         cases += [_case(document) for document in _listing(answer, "cases")]
         before = answer.get("next")
-        page = f"/v1/cases?before={int(before)}" if before else ""
+        page = f"/v1/cases?before={int(before)}&{chosen}".rstrip("&") if before else ""
     return cases
 
 

@@ -82,7 +82,8 @@ def versions_of(connection: Connection, inputs: Mapping[str, str]) -> list[tuple
     Raises:
         ClientError: the server did not answer.
     """
-    cases = [case for case in list_cases(connection) if dict(case.volumes) == dict(inputs)]
+    volume = next(iter(inputs.values()), "")
+    cases = [case for case in list_cases(connection, volume) if volume and dict(case.volumes) == dict(inputs)]
     return [(case, version) for case in cases for version in list_labels(connection, case.id)]
 
 

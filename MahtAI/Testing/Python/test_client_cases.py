@@ -145,3 +145,20 @@ def test_a_list_of_cases_that_makes_no_sense_is_told(server: StandIn, connection
     server.misbehaviour = nonsense
     with pytest.raises(NotMahtAIError):
         list_cases(connection)
+
+
+def test_the_volume_that_cases_are_asked_for_stays_in_every_page(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(7):
+        create_case(connection, NewCase(f"Case {number}", "brain_tumour", {}, _key()))
+    asked: list[str] = []
+    send = connection.json
+
+    def record(method: str, path: str) -> Any:
+        asked.append(path)
+        return send(method, path)
+
+    monkeypatch.setattr(connection, "json", record)
+    list_cases(connection, "ab" * 32)
+    assert len(asked) == 3 and all(f"volume={'ab' * 32}" in path for path in asked)

@@ -84,9 +84,12 @@ def list_cases(
     services: Called,
     limit: Annotated[int, Query(ge=1, le=PAGE)] = PAGE,
     before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="`next` of the page before.")] = None,
+    volume: Annotated[
+        str | None, Query(pattern="^[0-9a-f]{64}$", description="Only cases that have this volume (SHA-256).")
+    ] = None,
 ) -> CasesOut:
     """Cases, the newest first."""
-    found = services.cases.list(limit, before)
+    found = services.cases.list(limit, before, volume)
     return CasesOut(cases=[CaseOut.of(case) for case in found], next=found[-1].number if len(found) == limit else None)
 
 

@@ -100,12 +100,20 @@ class Cases:
         with self._database.read() as session:
             return _view(session, find_case(session, case_id))
 
-    def list(self, limit: int, before: int | None = None) -> list[Case]:
-        """Cases, the newest first; ``before`` is the number of the last one seen."""
+    def list(self, limit: int, before: int | None = None, volume: str | None = None) -> list[Case]:
+        """Cases, the newest first.
+
+        Args:
+            before: number of the last one seen.
+            volume: SHA-256 of a volume that they have in some slot.
+        """
         with self._database.read() as session:
             wanted = select(CaseRow).order_by(CaseRow.number.desc()).limit(limit)
             if before is not None:
                 wanted = wanted.where(CaseRow.number < before)
+            if volume is not None:
+                having = select(CaseVolumeRow.case_id).where(CaseVolumeRow.sha256 == volume)
+                wanted = wanted.where(CaseRow.id.in_(having))
             return [_view(session, row) for row in session.scalars(wanted)]
 
     def _create(self, name: str, task: str, volumes: Mapping[str, str], client_key: str | None) -> tuple[Case, bool]:
