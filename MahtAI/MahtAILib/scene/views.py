@@ -94,11 +94,16 @@ def show_study(scene: Any, volumes: Mapping[str, Any], reference: Any) -> None:
 
 
 def jump(scene: Any, ras_mm: tuple[float, float, float]) -> None:
-    """Bring a point into the middle of the four views, and the crosshair onto it."""
+    """Go to the slices through a point, and put the crosshair onto it.
+
+    The views stay as they are zoomed and panned; only one in which the point would not be seen is centred on it.
+    """
     slices = _by_layout_name(scene, "vtkMRMLSliceNode")
     for view in VIEWS:
         if view.tag in slices:
-            slices[view.tag].JumpSliceByCentering(*ras_mm)
+            slices[view.tag].JumpSliceByOffsetting(*ras_mm)
+            if not _is_seen(slices[view.tag], ras_mm):
+                slices[view.tag].JumpSliceByCentering(*ras_mm)
     crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
     if crosshair is not None:
         crosshair.SetCrosshairRAS(*ras_mm)
@@ -125,6 +130,13 @@ def show_segmentation(node: Any, opacity: float, fill: bool) -> None:
     display.SetOpacity2DFill(0.4)
     display.SetOpacity2DOutline(1.0)
     display.EndModify(modifying)
+
+
+def _is_seen(slice_node: Any, ras_mm: tuple[float, float, float]) -> bool:
+    """Whether a point of the slice lies within the view, not at its very edge."""
+    x, y = (np.linalg.inv(numpy_matrix(slice_node.GetXYToRAS())) @ [*ras_mm, 1.0])[:2]
+    width, height = slice_node.GetDimensions()[:2]
+    return bool(0.05 * width <= x <= 0.95 * width and 0.05 * height <= y <= 0.95 * height)
 
 
 def _face(slice_node: Any, volume: Any) -> None:

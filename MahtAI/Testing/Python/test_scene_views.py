@@ -64,14 +64,17 @@ def test_moving_one_view_moves_all(slicer_context: SlicerContext, four: dict[str
     assert {round(logics[view.tag].GetSliceOffset(), 3) for view in views.VIEWS} == {7.0}
 
 
-def test_a_jump_brings_the_point_into_the_middle_of_all_four(
+def test_a_jump_goes_to_the_slice_of_the_point_in_all_four_and_leaves_the_zoom(
     slicer_context: SlicerContext, four: dict[str, Any]
 ) -> None:
     views.jump(slicer_context.scene, (5.0, -3.0, 8.0))
     for view in views.VIEWS:
         slice_node, _ = nodes(slicer_context, view.tag)
         matrix = slice_node.GetSliceToRAS()
-        assert [matrix.GetElement(row, 3) for row in range(3)] == pytest.approx([5, -3, 8])
+        assert [matrix.GetElement(row, 3) for row in range(3)] == pytest.approx([0, 0, 8])
+    views.jump(slicer_context.scene, (5.0, 3000.0, 8.0))
+    matrix = nodes(slicer_context, "MahtAIT1c")[0].GetSliceToRAS()
+    assert [matrix.GetElement(row, 3) for row in range(3)] == pytest.approx([5, 3000, 8])
 
 
 def test_an_oblique_scan_is_shown_as_it_was_scanned(slicer_context: SlicerContext, four: dict[str, Any]) -> None:
