@@ -30,14 +30,17 @@ class MahtAI(ScriptedLoadableModule):
             "not a medical device."
         )
         self.parent.acknowledgementText = _("The networks are built with MONAI and PyTorch.")
-        slicer.app.connect("startupCompleted()", register_sample_data)
+        slicer.app.connect("startupCompleted()", make_known)
 
 
-def register_sample_data():
-    """Offer the sample study in the module Sample Data."""
+def make_known():
+    """Offer the sample study in the module Sample Data, and the layout to scenes that were saved with it."""
+    from MahtAILib.scene.layout import register_layout
     from MahtAILib.scene.sample_data import register
 
     register(Path(__file__).resolve().parent / "Resources" / "Icons")
+    if slicer.app.layoutManager() is not None:
+        register_layout(slicer.app.layoutManager().layoutLogic().GetLayoutNode())
 
 
 class MahtAIWidget(ScriptedLoadableModuleWidget):
@@ -52,10 +55,10 @@ class MahtAIWidget(ScriptedLoadableModuleWidget):
         ScriptedLoadableModuleWidget.setup(self)
         from MahtAILib.local_server import installation_folder
         from MahtAILib.panel.panel import Panel
+        from MahtAILib.panel.settings import Settings
 
-        self.panel = Panel(
-            self.layout, slicer.mrmlScene, installation_folder().parent / "panel", MahtAILogic().dicom_value
-        )
+        settings = Settings(installation_folder().parent / "panel")
+        self.panel = Panel(self.layout, slicer.mrmlScene, settings, MahtAILogic().dicom_value)
 
     def enter(self):
         """The reader opened the panel."""
@@ -77,10 +80,13 @@ class MahtAIWidget(ScriptedLoadableModuleWidget):
         """For developers: the library is loaded anew with the module."""
         import sys
 
+        was_open = self.panel is not None and self.panel.is_open
         self.cleanup()
         for name in [name for name in sys.modules if name.split(".")[0] == "MahtAILib"]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
+        if was_open:
+            slicer.modules.MahtAIWidget.enter()
 
 
 class MahtAILogic(ScriptedLoadableModuleLogic):

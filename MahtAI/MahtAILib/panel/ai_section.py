@@ -108,7 +108,7 @@ class AISection(Section):
         if not model:
             raise ExplainedError(
                 _("The server has no model for brain tumours that is ready."),
-                _("Who looks after the server can see why with: mahtai models check."),
+                _("Whoever looks after the server can see why with: mahtai models check."),
             )
         return str(model)
 
@@ -152,10 +152,10 @@ def region_row(region: Mapping[str, Any]) -> tuple[str, str, str]:
     interval = region.get("volume_interval_ml")
     if interval:
         volume += f" ({interval[0]:.1f}–{interval[1]:.1f})"
-    confidence = f"{region.get('confidence', 0):.2f}"
+    name, confidence = str(region.get("name", "")), f"{region.get('confidence', 0):.2f}"
     if region.get("indeterminate"):
-        confidence = _("indeterminate ({confidence})").format(confidence=confidence)
-    return str(region.get("name", "")), volume, confidence
+        return f"⚠ {name}", f"({volume})", _("indeterminate, {confidence}").format(confidence=confidence)
+    return name, volume, confidence
 
 
 def stage_words(stage: str, place: int | None) -> str:
@@ -182,7 +182,7 @@ def stage_words(stage: str, place: int | None) -> str:
 
 def _choices() -> dict[str, list[tuple[str, str]]]:
     return {
-        "register": [("auto", _("by itself")), ("on", _("always, also far apart")), ("off", _("never"))],
-        "brain_mask": [("auto", _("by itself")), ("on", _("always")), ("off", _("never"))],
+        "register": [("auto", _("automatic")), ("on", _("always, also far apart")), ("off", _("never"))],
+        "brain_mask": [("auto", _("automatic")), ("on", _("always")), ("off", _("never"))],
         "check_sequences": [("on", _("check")), ("off", _("do not check"))],
     }

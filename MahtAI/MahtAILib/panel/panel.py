@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import qt
@@ -39,21 +38,23 @@ class Panel:
     Args:
         layout: of the module's widget.
         scene: vtkMRMLScene.
-        folder: of this user on this computer, for unsent versions and tokens.
+        settings: of this user; their folder also holds unsent versions and drafts.
         tag_reader: (SOP instance UID, DICOM tag) → value, empty where it is not known.
     """
 
-    def __init__(self, layout: Any, scene: Any, folder: Path, tag_reader: Callable[[str, str], str]) -> None:
+    def __init__(self, layout: Any, scene: Any, settings: Settings, tag_reader: Callable[[str, str], str]) -> None:
         self._scene = scene
         self._is_open = False
-        self.settings = Settings(folder)
+        self.settings = settings
         self.background = Background(self._fault)
         self.server = ServerState(self.background, self.settings, lambda: read_token(config_folder()))
         self.local = LocalState(self.background, self.server)
         self.study = StudyState(scene, self.parameters, tag_reader)
         self.review = ReviewState(scene, self.parameters, self.study, self.background)
         self.run = RunState(self.background, self.server, self.study, self.review)
-        self.versions = VersionsState(self.background, Spool(folder / "unsent"), self.server, self.study, self.review)
+        self.versions = VersionsState(
+            self.background, Spool(settings.folder / "unsent"), self.server, self.study, self.review
+        )
         self.server_section = ServerSection(self.server, self.local, self.settings)
         self.study_section = StudySection(self.study, lambda: self.parameters().get("register"))
         self.ai_section = AISection(self.parameters, self.server, self.study, self.run, self.review, self.settings)
@@ -75,6 +76,10 @@ class Panel:
         self._settle.setInterval(_SETTLE_MS)
         self._settle.timeout.connect(self._nodes_settled)
         self._stop_observing: Callable[[], None] = lambda: None
+        self._refresh_soon = qt.QTimer()
+        self._refresh_soon.setSingleShot(True)
+        self._refresh_soon.setInterval(_SETTLE_MS)
+        self._refresh_soon.timeout.connect(self._refresh)
         self._watch = SceneWatch(scene, self._scene_closing, self._scene_replaced, self._settle.start)
         self.server.changed.subscribe(self._server_changed)
         self.study.changed.subscribe(self._study_changed)
@@ -86,6 +91,11 @@ class Panel:
     def sections(self) -> tuple[Any, ...]:
         """From top to bottom."""
         return (self.server_section, self.study_section, self.ai_section, self.review_section, self.save_section)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the reader has it in front."""
+        return self._is_open
 
     def parameters(self) -> Parameters:
         """Of the present scene."""
@@ -111,28 +121,38 @@ class Panel:
         self._watch.stop()
         self._stop_observing()
         self._settle.stop()
+        self._refresh_soon.stop()
         self.review.stop()
         self.review_section.close()
         self.run.cancel()
         self.local.close()
         self.background.close()
+        for section in self.sections:
+            # Slicer only hides what a module leaves behind when it is loaded anew
+            section.widget.setMRMLScene(None)
+            section.widget.setParent(None)
+            section.widget.deleteLater()
 
     def _nodes_settled(self) -> None:
-        """Volumes or parameters changed: an empty study is filled, a filled one is left as the reader has it."""
+        """Volumes came or went: an empty study is filled, a filled one is left as the reader has it."""
         if self._is_open and self.study.is_empty():
             self.study.fill()
-        else:
-            self.study.changed.publish()
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Show the parameters as they are now, whoever changed them."""
+        self.study.changed.publish()
         self.review.refresh()
 
     def _scene_closing(self) -> None:
-        self.run.abandon(_("The scene was closed, so the run was stopped. Nothing was lost."))
+        self.run.abandon(_("The scene was closed, so the run was stopped."))
+        self.versions.keep_draft(self.settings.folder / "drafts")
         self.review.stop()
 
     def _scene_replaced(self) -> None:
         # another panel may change them as well
         self._stop_observing()
-        self._stop_observing = self.parameters().observe(self._settle.start)
+        self._stop_observing = self.parameters().observe(self._refresh_soon.start)
         self.study.forget_reasons()
         self.review.find_places()
         self.study.changed.publish()

@@ -14,12 +14,25 @@ from MahtAILib.panel.section import Section, fill_choices, fill_table, prepare_t
 from MahtAILib.panel.study_state import StudyState
 from MahtAILib.scene import views
 from MahtAILib.scene.editing import UNDO_STEPS, editor_node
+from MahtAILib.scene.layout import LAYOUT_ID, VIEWS, register_layout
 from MahtAILib.scene.parameters import Parameters
 
 _TABLE_DELAY_MS = 300
 """Volumes are counted this long after the last edit, not during a stroke."""
 
-_EFFECTS = ["Paint", "Draw", "Erase", "Level tracing", "Grow from seeds", "Fill between slices", "Margin", "Smoothing"]
+_EFFECTS = [
+    "Paint",
+    "Erase",
+    "Draw",
+    "Scissors",
+    "Islands",
+    "Threshold",
+    "Level tracing",
+    "Grow from seeds",
+    "Fill between slices",
+    "Margin",
+    "Smoothing",
+]
 
 
 class ReviewSection(Section):
@@ -34,10 +47,11 @@ class ReviewSection(Section):
         self._study, self._review = study, review
         ui = self.ui
         self._editor = ui.segmentEditorWidget
+        self._edited_node: Any = None
         self._set_up_editor()
         review.save_state = self._save_state
         prepare_table(ui.volumesTable)
-        ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._review.choose)
+        ui.segmentationSelector.connect("nodeActivated(vtkMRMLNode*)", self._review.choose)
         ui.layoutButton.clicked.connect(self.show_views)
         ui.fillCheckBox.connect("toggled(bool)", self._fill_toggled)
         ui.lineUpCheckBox.connect("toggled(bool)", self._line_up_toggled)
@@ -50,6 +64,8 @@ class ReviewSection(Section):
         self._count_later.setInterval(_TABLE_DELAY_MS)
         self._count_later.timeout.connect(self._show_volumes)
         self._shortcuts: list[Any] = []
+        self._is_open = False
+        self._came_unseen = False
         review.changed.subscribe(self.refresh)
         review.edited.subscribe(self._count_later.start)
         # in a turn of its own, so that Slicer is not held up by both
@@ -60,16 +76,19 @@ class ReviewSection(Section):
         review.arrived.subscribe(self._show_soon.start)
 
     def enter(self) -> None:
-        """The panel is in front: its keys work."""
+        """The panel is in front: its keys work, and what came meanwhile is shown."""
+        self._is_open = True
         self.give_editor_node()
         self._editor.setupViewObservations()
         self._editor.installKeyboardShortcuts()
         window = slicer.util.mainWindow()
-        for key, step in (("]", 1), ("[", -1)):
+        for key, step in (("Ctrl+Right", 1), ("Ctrl+Left", -1)) if window is not None else ():
             shortcut = qt.QShortcut(window)
             shortcut.setKey(qt.QKeySequence(key))
             shortcut.connect("activated()", self._goer(step))
             self._shortcuts.append(shortcut)
+        if self._came_unseen:
+            self._show_soon.start()
 
     def exit(self) -> None:
         """The panel is left: its keys are given back, and no effect stays active unseen."""
@@ -80,6 +99,8 @@ class ReviewSection(Section):
             shortcut.setParent(None)
             shortcut.deleteLater()
         self._shortcuts = []
+        self._is_open = False
+        views.hide_crosshair(self._scene)
 
     def close(self) -> None:
         """The panel goes away."""
@@ -109,18 +130,32 @@ class ReviewSection(Section):
         self._show_volumes()
 
     def show_views(self, *_arguments: object) -> None:
-        """Choose the layout and fill it."""
+        """Choose the layout, fill it, and bring the whole head into view."""
         manager = slicer.app.layoutManager()
-        manager.setLayout(views.register_layout(manager.layoutLogic().GetLayoutNode()))
+        if manager is None:  # Slicer without its main window
+            return
+        node = manager.layoutLogic().GetLayoutNode()
+        number = register_layout(node)
+        manager.setLayout(number)
+        # a loaded scene may have asked for this layout before Slicer knew it, and Slicer thinks that it is shown
+        node.SetViewArrangement(number)
         self._study.show()
-        for view in views.VIEWS:
+        self._study.face_views()
+        for view in VIEWS:
             widget = manager.sliceWidget(view.tag)
             if widget is not None:
                 widget.fitSliceToBackground()
 
     def _show_what_arrived(self) -> None:
-        """Four views and the first doubtful place."""
-        self.show_views()
+        """Four views and the first doubtful place; not while the reader is in another module."""
+        self._came_unseen = not self._is_open
+        if self._came_unseen:
+            return
+        manager = slicer.app.layoutManager()
+        if manager is not None and manager.layout == LAYOUT_ID:
+            self._study.show()
+        else:
+            self.show_views()
         if self._review.position < 0:
             self._review.go(1)
 
@@ -136,11 +171,13 @@ class ReviewSection(Section):
         editor.setAutoShowSourceVolumeNode(False)
 
     def _point_editor(self, node: Any) -> None:
+        """Give the editor the segmentation; the source volume stays the one that the reader chose."""
         self.give_editor_node()
-        if self._editor.segmentationNode() is not node:
-            self._editor.setSegmentationNode(node)
+        is_new = node is not self._edited_node
+        self._edited_node = node
+        self._editor.setSegmentationNode(node)
         reference = self._study.reference()
-        if node is not None and reference is not None:
+        if node is not None and reference is not None and (is_new or self._editor.sourceVolumeNode() is None):
             self._editor.setSourceVolumeNode(reference)
 
     def _save_state(self, node: Any) -> None:
@@ -191,9 +228,12 @@ class ReviewSection(Section):
 
 
 def volume_cells(row: VolumeRow) -> tuple[str, str, str, str]:
-    """Name, proposed, now, change in percent."""
+    """Name, proposed, now, change in percent; what is indeterminate is called so."""
     if row.proposed_ml is None:
         return row.name, "–", f"{row.now_ml:.2f}", "–"
+    if row.is_indeterminate:
+        name = _("{name}, indeterminate ⚠").format(name=row.name)
+        return name, f"({row.proposed_ml:.2f})", f"{row.now_ml:.2f}", "–"
     if row.proposed_ml == 0:
         change = "0 %" if row.now_ml == 0 else _("new")
     else:

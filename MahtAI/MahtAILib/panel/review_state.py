@@ -20,7 +20,7 @@ from MahtAILib.scene.doubt import Place, doubtful_places, doubtful_slices
 from MahtAILib.scene.edits import EditWatch, not_by_the_reader
 from MahtAILib.scene.parameters import Parameters
 from MahtAILib.scene.provenance import Provenance, read_provenance, update_provenance
-from MahtAILib.scene.results import confidence_of, place_confidence, place_segmentation
+from MahtAILib.scene.results import JOB_ATTRIBUTE, confidence_of, place_confidence, place_segmentation
 from MahtAILib.scene.segments import segment_names, volumes_ml
 
 
@@ -31,6 +31,7 @@ class VolumeRow:
     name: str
     proposed_ml: float | None
     now_ml: float
+    is_indeterminate: bool = False
 
 
 class ReviewState:
@@ -99,7 +100,7 @@ class ReviewState:
         after = self.place(segmentation, provenance)
         parameters = self._parameters()
         if confidence is not None:
-            parameters.confidence = place_confidence(self._scene, *confidence, into=parameters.confidence)
+            parameters.confidence = place_confidence(self._scene, *confidence, provenance.job, parameters.confidence)
         self.places, self.slices, self.position = places, slices, -1
         self.line_up()
         self.arrived.publish()
@@ -125,7 +126,11 @@ class ReviewState:
             )
         if before is not None and after is not before and before.GetDisplayNode() is not None:
             before.GetDisplayNode().SetVisibility(False)
-        self._parameters().segmentation = after
+        parameters = self._parameters()
+        parameters.segmentation = after
+        # what was thought of the last one says nothing of this one
+        parameters.set("verdict", "")
+        parameters.set("comment", "")
         return after
 
     def note(self, node: Any, **changes: Any) -> None:
@@ -145,7 +150,10 @@ class ReviewState:
         self._study.line_up(provenance.registration if provenance is not None else {})
 
     def stations(self) -> list[Place]:
-        """The places or the slices, as the reader chose."""
+        """The places or the slices, as the reader chose; none if they are of another result than the segmentation."""
+        confidence, provenance = self._parameters().confidence, self.provenance
+        if confidence is None or provenance is None or confidence.GetAttribute(JOB_ATTRIBUTE) != provenance.job:
+            return []
         return self.places if self._parameters().get("doubt") == "places" else self.slices
 
     def go(self, step: int) -> None:
@@ -180,15 +188,22 @@ class ReviewState:
         if node is None:
             return []
         now, provenance = volumes_ml(node), self.provenance or Provenance()
+        unsure = {
+            part
+            for region in provenance.regions.values()
+            if region.get("indeterminate") and len(region.get("segments", ())) == 1
+            for part in region["segments"]
+        }
         rows = [
-            VolumeRow(name, _known(provenance.segments_ml, segment_id), now[segment_id])
-            for segment_id, name in segment_names(node).items()
+            VolumeRow(name, _known(provenance.segments_ml, one), now[one], one in unsure)
+            for one, name in segment_names(node).items()
         ]
         for region in provenance.regions.values():
             parts = [part for part in region.get("segments", ()) if part in now]
             if len(parts) > 1:
                 proposed = sum(provenance.segments_ml.get(part, 0.0) for part in parts)
-                rows.append(VolumeRow(str(region.get("name", "")), proposed, sum(now[part] for part in parts)))
+                together = sum(now[part] for part in parts)
+                rows.append(VolumeRow(str(region["name"]), proposed, together, bool(region.get("indeterminate"))))
         return rows
 
 

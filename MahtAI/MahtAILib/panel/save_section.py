@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from slicer.i18n import tr as _
 
@@ -47,8 +48,10 @@ class SaveSection(Section):
         ui.authorLineEdit.editingFinished.connect(self._reader_changed)
         ui.roleComboBox.connect("currentIndexChanged(int)", self._reader_changed)
         ui.commentLineEdit.editingFinished.connect(self._comment_changed)
-        ui.agreeButton.connect("toggled(bool)", self._verdict_changed)
-        ui.disagreeButton.connect("toggled(bool)", self._verdict_changed)
+        for button, other in ((ui.agreeButton, ui.disagreeButton), (ui.disagreeButton, ui.agreeButton)):
+            # not exclusive, so that a second click takes a verdict back
+            button.setAutoExclusive(False)
+            button.connect("toggled(bool)", self._verdict_chooser(other))
         ui.saveButton.clicked.connect(self.save)
         ui.sendButton.clicked.connect(lambda *_arguments: versions.send())
         ui.refreshButton.clicked.connect(lambda *_arguments: versions.refresh())
@@ -64,7 +67,6 @@ class SaveSection(Section):
         verdict = parameters.get("verdict")
         for button, value in ((ui.agreeButton, "agree"), (ui.disagreeButton, "disagree")):
             with quiet(button):
-                button.setAutoExclusive(bool(verdict))
                 button.checked = verdict == value
         with quiet(ui.commentLineEdit):
             if ui.commentLineEdit.text != parameters.get("comment"):
@@ -133,7 +135,16 @@ class SaveSection(Section):
     def _comment_changed(self) -> None:
         self._parameters().set("comment", str(self.ui.commentLineEdit.text))
 
-    def _verdict_changed(self, *_arguments: object) -> None:
+    def _verdict_chooser(self, other: Any) -> Callable[[bool], None]:
+        def chosen(checked: bool) -> None:
+            if checked:
+                with quiet(other):
+                    other.checked = False
+            self._verdict_changed()
+
+        return chosen
+
+    def _verdict_changed(self) -> None:
         ui = self.ui
         chosen = "agree" if ui.agreeButton.checked else "disagree" if ui.disagreeButton.checked else ""
         self._parameters().set("verdict", chosen)

@@ -48,7 +48,6 @@ def fill_table(table: Any, rows: Sequence[Sequence[str]]) -> None:
             if column:
                 item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             table.setItem(number, column, item)
-    table.resizeColumnsToContents()
     height = table.horizontalHeader().height + sum(table.rowHeight(row) for row in range(min(len(rows), 8))) + 4
     table.setFixedHeight(height)
     table.setVisible(bool(rows))
@@ -60,7 +59,9 @@ def prepare_table(table: Any, stretched: int = 0) -> None:
     table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
     table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
     table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
-    table.horizontalHeader().setSectionResizeMode(stretched, qt.QHeaderView.Stretch)
+    for column in range(table.columnCount):
+        wanted = qt.QHeaderView.Stretch if column == stretched else qt.QHeaderView.ResizeToContents
+        table.horizontalHeader().setSectionResizeMode(column, wanted)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import qt
 
-_GROUP = "MahtAI"
 _HISTORY_LENGTH = 8
 
 
@@ -18,10 +17,12 @@ class Settings:
 
     Args:
         folder: of this user; holds ``server-tokens.json`` and the spool.
+        group: in Slicer's settings.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, group: str = "MahtAI") -> None:
         self.folder = folder
+        self._group = group
         self._settings = qt.QSettings()
 
     def addresses(self) -> list[str]:
@@ -31,7 +32,7 @@ class Settings:
     def remember_address(self, url: str) -> None:
         """Put a server that answered in front of the list."""
         known = [url, *(other for other in self.addresses() if other != url)]
-        self._settings.setValue(f"{_GROUP}/ServerHistory", json.dumps(known[:_HISTORY_LENGTH]))
+        self._settings.setValue(f"{self._group}/ServerHistory", json.dumps(known[:_HISTORY_LENGTH]))
 
     def consents(self, url: str) -> bool:
         """Whether the user agreed that images are sent to this server."""
@@ -39,16 +40,16 @@ class Settings:
 
     def remember_consent(self, url: str) -> None:
         """The user agreed."""
-        self._settings.setValue(f"{_GROUP}/Consents", json.dumps(sorted({url, *self._list("Consents")})))
+        self._settings.setValue(f"{self._group}/Consents", json.dumps(sorted({url, *self._list("Consents")})))
 
     def text(self, name: str, default: str = "") -> str:
         """A remembered word, such as the reader's name."""
-        value = self._settings.value(f"{_GROUP}/{name}")
+        value = self._settings.value(f"{self._group}/{name}")
         return default if value is None else str(value)
 
     def set_text(self, name: str, value: str) -> None:
         """Remember a word."""
-        self._settings.setValue(f"{_GROUP}/{name}", value)
+        self._settings.setValue(f"{self._group}/{name}", value)
 
     def token(self, url: str) -> str:
         """The access token that was typed for this server; empty if none was."""

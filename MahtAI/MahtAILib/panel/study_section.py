@@ -26,7 +26,8 @@ class StudySection(Section):
         self._selectors = {slot: getattr(self.ui, f"{slot}Selector") for slot in SLOTS}
         self._states = {slot: getattr(self.ui, f"{slot}StateLabel") for slot in SLOTS}
         for slot, selector in self._selectors.items():
-            selector.connect("currentNodeChanged(vtkMRMLNode*)", self._chooser(slot))
+            # only the reader's choice: a selector also changes by itself while a scene is set or loaded
+            selector.connect("nodeActivated(vtkMRMLNode*)", self._chooser(slot))
         for slot in SLOTS[:-1]:
             getattr(self.ui, f"{slot}SwapButton").clicked.connect(self._swapper(slot))
         self.ui.assignButton.clicked.connect(self._fill)

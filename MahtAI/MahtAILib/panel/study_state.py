@@ -64,6 +64,8 @@ class StudyState:
         self._scene = scene
         self._parameters = parameters
         self._tag_reader = tag_reader
+        # a view never shows another volume than the one in its slot
+        self.changed.subscribe(self.show)
 
     def volume(self, slot: str) -> Any:
         """The slot's volume node, or None."""
@@ -174,7 +176,13 @@ class StudyState:
         take_back([volume for volume in volumes.values() if volume is not None])
         return []
 
+    def face_views(self) -> None:
+        """Turn the four views to the plane in which the study was scanned."""
+        reference = self.reference()
+        if reference is not None:
+            views.face(self._scene, reference)
+
     def show(self) -> None:
         """Put the volumes into the four views, if these are there."""
         if views.is_shown(self._scene):
-            views.show_study(self._scene, {slot: self.volume(slot) for slot in SLOTS}, self.reference())
+            views.show_study(self._scene, {slot: self.volume(slot) for slot in SLOTS})

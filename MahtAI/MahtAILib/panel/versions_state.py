@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
 
+from MahtAILib.client import segmentation as files
 from MahtAILib.client.cases import Case, LabelVersion, NewLabel
 from MahtAILib.client.segmentation import Segmentation
 from MahtAILib.client.spool import FlushReport, Spool
@@ -78,9 +81,14 @@ class VersionsState:
         if node is None:
             raise ExplainedError(_("There is no segmentation to save."), _("Run the model, or choose a segmentation."))
         if not remark.author.strip():
-            raise ExplainedError(_("Who reads is not known."), _("Type your name or initials under Reader."))
+            raise ExplainedError(_("The reader's name is missing."), _("Type your name or initials under Reader."))
         origin = self._review.provenance or Provenance()
         volumes = self._study.volumes()
+        if not (volumes or origin.inputs):
+            raise ExplainedError(
+                _("It is not known to which study the segmentation belongs."),
+                _("Choose the volumes of the study in the section Study, then save again."),
+            )
         geometry = geometry_of(node) or self._study.reference_geometry()
         taken = take_segments(node, geometry)
         edited, seconds = is_edited(node), seconds_of_work(node)
@@ -116,6 +124,33 @@ class VersionsState:
         mark_saved(node)
         self._run(work, done, lambda: mark_edited(node, seconds) if edited else None)
 
+    def keep_draft(self, folder: Path) -> None:
+        """Before the scene goes: write edits that were not saved into a file, and say where."""
+        node = self._review.node
+        if not is_edited(node):
+            return
+        try:
+            geometry = geometry_of(node) or self._study.reference_geometry()
+            origin = self._review.provenance or Provenance()
+            segmentation = replace(
+                take_segments(node, geometry).segmentation, provenance=replace(origin, status=origins.EDITED).for_file()
+            )
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"{datetime.now():%Y-%m-%d %H-%M-%S}.seg.nrrd"
+            path.write_bytes(files.encode(segmentation))
+        except (ExplainedError, OSError) as error:
+            self.error = ExplainedError(
+                _("The edits of “{name}” were not saved, and no draft could be written ({error}).").format(
+                    name=node.GetName(), error=error
+                )
+            )
+        else:
+            self.error = None
+            self.message = _("The scene was closed with edits that were not saved. They are kept in {path}").format(
+                path=path
+            )
+        self.changed.publish()
+
     def send(self) -> None:
         """Send what waits on this computer."""
         connection = self._server.connection
@@ -147,11 +182,15 @@ class VersionsState:
         except ExplainedError:  # the section Study says what is wrong with them
             volumes = {}
 
+        asked = self._study.volume_ids()
+
         def work(_errand: Errand[Any]) -> list[tuple[Case, LabelVersion]]:
             inputs = known or {slot: pack(one.array, one.ijk_to_ras).sha256 for slot, one in volumes.items()}
             return versions_of(connection, inputs)
 
         def done(found: list[tuple[Case, LabelVersion]]) -> None:
+            if self._study.volume_ids() != asked:
+                return  # of a study that is no longer in the slots
             self._cases = {version.id: case for case, version in found}
             self.versions = sorted((version for _case, version in found), key=age, reverse=True)
             self.changed.publish()
@@ -164,12 +203,18 @@ class VersionsState:
         if connection is None:
             self._failed(ExplainedError(_("There is no connection to a server."), _("Connect, then open it again.")))
             return
-        case = self._cases[version.id]
+        case, asked = self._cases[version.id], self._study.volume_ids()
 
         def work(_errand: Errand[Any]) -> tuple[Segmentation, Provenance]:
             return fetch_version(connection, case, version)
 
         def done(found: tuple[Segmentation, Provenance]) -> None:
+            if self._study.volume_ids() != asked:
+                self.message = _("The study was changed meanwhile; version {number} was not opened.").format(
+                    number=version.number
+                )
+                self.changed.publish()
+                return
             self._review.place(*found)
             self._review.line_up()
             self._review.arrived.publish()

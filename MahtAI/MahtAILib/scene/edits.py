@@ -9,8 +9,11 @@ from typing import Any
 
 import slicer
 
+from MahtAILib.scene.segments import fingerprint
+
 EDITED_ATTRIBUTE = "MahtAI.Edited"
 SECONDS_ATTRIBUTE = "MahtAI.SecondsOfWork"
+FINGERPRINT_ATTRIBUTE = "MahtAI.SavedSegments"
 
 _PAUSE_S = 60.0
 """A longer gap between two edits is not work on this segmentation."""
@@ -31,12 +34,14 @@ def seconds_of_work(node: Any) -> float:
 
 def mark_saved(node: Any) -> None:
     """From now on edits count anew."""
+    node.SetAttribute(FINGERPRINT_ATTRIBUTE, fingerprint(node))
     node.SetAttribute(EDITED_ATTRIBUTE, None)
     node.SetAttribute(SECONDS_ATTRIBUTE, None)
 
 
 def mark_edited(node: Any, seconds: float) -> None:
     """There are edits that were not saved, and this much time went into them."""
+    node.SetAttribute(FINGERPRINT_ATTRIBUTE, None)
     node.SetAttribute(EDITED_ATTRIBUTE, "1")
     node.SetAttribute(SECONDS_ATTRIBUTE, f"{seconds_of_work(node) + seconds:.1f}")
 
@@ -102,6 +107,8 @@ class EditWatch:
         if now - self._last < _PAUSE_S:
             node.SetAttribute(SECONDS_ATTRIBUTE, f"{seconds_of_work(node) + now - self._last:.1f}")
         self._last = now
-        if not is_edited(node):
-            node.SetAttribute(EDITED_ATTRIBUTE, "1")
+        # a surface, a colour or an undo may leave the segments as they were saved
+        is_as_saved = node.GetAttribute(FINGERPRINT_ATTRIBUTE) == fingerprint(node)
+        if is_edited(node) == is_as_saved:
+            node.SetAttribute(EDITED_ATTRIBUTE, None if is_as_saved else "1")
         self._on_edit()

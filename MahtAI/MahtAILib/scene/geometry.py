@@ -125,8 +125,7 @@ def check_grids(
 
 def _compared(grid: Geometry, reference: Geometry, name: str, register: str) -> SlotCheck:
     if reference.same_grid(grid):
-        then = "" if register == "off" else " Should the head have moved between the two, that is corrected."
-        return SlotCheck(Relation.SAME_GRID, f"On the grid of {name}.{then}")
+        return SlotCheck(Relation.SAME_GRID, f"On the grid of {name}.")
     overlap = reference.overlap_fraction(grid)
     if overlap < LEAST_OVERLAP:
         return _elsewhere(grid, reference, name, overlap, register)

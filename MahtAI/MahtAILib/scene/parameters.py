@@ -38,9 +38,10 @@ class Parameters:
             node = scene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
             node.UnRegister(None)
             node.SetSingletonTag(MODULE)
-            node.SetAttribute("ModuleName", MODULE)  # as Slicer marks them
             node.SetName(MODULE)
             self.node = scene.AddNode(node)
+        if self.node.GetAttribute("ModuleName") != MODULE:
+            self.node.SetAttribute("ModuleName", MODULE)  # as Slicer marks them
 
     def get(self, name: str) -> str:
         """A value, or its default.

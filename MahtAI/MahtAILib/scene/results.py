@@ -16,9 +16,10 @@ from MahtAILib.scene.alignment import CONTENT_ATTRIBUTE
 from MahtAILib.scene.edits import is_edited, mark_saved
 from MahtAILib.scene.images import numpy_matrix, voxels_of, vtk_matrix
 from MahtAILib.scene.provenance import Provenance, write_provenance
-from MahtAILib.scene.segments import put_segments
+from MahtAILib.scene.segments import geometry_of, put_segments
 
 CONFIDENCE = "confidence"
+JOB_ATTRIBUTE = "MahtAI.Job"
 
 _REFERENCE_ROLE = "referenceImageGeometryRef"
 
@@ -34,8 +35,8 @@ def place_segmentation(
 ) -> Any:
     """Bring a segmentation into the scene; returns its node.
 
-    It replaces the segments of ``into`` as one step of undo, unless that holds edits that were not saved: then it
-    comes as a node of its own, and the edited one stays as it is.
+    It replaces the segments of ``into`` as one step of undo, unless that holds edits that were not saved or lies
+    on another grid: then it comes as a node of its own, and the other one stays as it is.
 
     Args:
         name: for a new node.
@@ -44,7 +45,7 @@ def place_segmentation(
         save_state: called with the node right before its segments change, so that this can be undone.
     """
     node = into
-    if node is None or not scene.IsNodePresent(node) or is_edited(node) or node.GetParentTransformNode() is not None:
+    if node is None or not _can_be_replaced(scene, node, segmentation.geometry):
         node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
         node.CreateDefaultDisplayNodes()
     if reference is not None:
@@ -56,11 +57,21 @@ def place_segmentation(
     return node
 
 
-def place_confidence(scene: Any, percent: NDArray[Any], geometry: Geometry, into: Any = None) -> Any:
+def _can_be_replaced(scene: Any, node: Any, geometry: Geometry) -> bool:
+    if not scene.IsNodePresent(node) or node.GetParentTransformNode() is not None:
+        return False
+    if node.GetSegmentation().GetNumberOfSegments() == 0:
+        return True
+    known = geometry_of(node)
+    return not is_edited(node) and known is not None and known.same_grid(geometry)
+
+
+def place_confidence(scene: Any, percent: NDArray[Any], geometry: Geometry, job: str = "", into: Any = None) -> Any:
     """Keep the confidence map with the scene, out of the volume selectors; returns its volume node.
 
     Args:
         percent: [i, j, k] uint8; 100 is certain.
+        job: that made it.
     """
     node = into
     if node is None or not scene.IsNodePresent(node):
@@ -73,6 +84,7 @@ def place_confidence(scene: Any, percent: NDArray[Any], geometry: Geometry, into
     image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(flat, deep=True))
     node.SetIJKToRASMatrix(vtk_matrix(geometry.ijk_to_ras))
     node.SetAndObserveImageData(image)
+    node.SetAttribute(JOB_ATTRIBUTE, job)
     return node
 
 

@@ -10,7 +10,7 @@ def register(icons: Path) -> None:
     """Offer the four sequences of one BraTS case; they are fetched when the reader asks for them.
 
     Args:
-        icons: folder with the thumbnail and ``sample_data.json``.
+        icons: folder with the thumbnail, beside ``SampleData.json``.
     """
     import SampleData
 

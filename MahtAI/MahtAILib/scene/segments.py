@@ -7,6 +7,7 @@ which a segmentation belongs is kept on its node, so that it outlives the refere
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -140,6 +141,22 @@ def volumes_ml(node: Any) -> dict[str, float]:
         voxels = int(counts[key][value]) if value < len(counts[key]) else 0
         found[segment_id] = voxels * extent_geometry(image).voxel_ml
     return found
+
+
+def fingerprint(node: Any) -> str:
+    """Changes with the segments' ids, names and voxels; not with colours, surfaces or the view."""
+    source = node.GetSegmentation()
+    sums: dict[str, int] = {}
+    parts = []
+    for segment_id in source.GetSegmentIDs():
+        segment = source.GetSegment(segment_id)
+        image = segment.GetRepresentation(_binary())
+        key = "" if image is None else image.GetAddressAsString("")
+        if image is not None and key not in sums:
+            place = zlib.crc32(repr(image.GetExtent()).encode())
+            sums[key] = zlib.crc32(np.ascontiguousarray(voxels_of(image).T).data, place)
+        parts.append((segment_id, segment.GetName(), segment.GetLabelValue(), sums.get(key, 0)))
+    return f"{zlib.crc32(repr(parts).encode()):08x}"
 
 
 def tag_segments(node: Any, tags: dict[str, str]) -> None:

@@ -1,96 +1,55 @@
-"""The four sequences side by side: one layout, linked slices, the segmentation over them."""
+"""The four sequences side by side: linked slices, the segmentation over them, the way to a place."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
+import slicer
 import vtk
 
 from MahtAILib.client.geometry import Geometry
 from MahtAILib.scene.images import numpy_matrix
-
-LAYOUT_ID = 8391
-"""Slicer's own layouts end below 1000; extensions take numbers of their own."""
+from MahtAILib.scene.layout import VIEWS
 
 _OBLIQUE_DEG = 3.0
 
-
-@dataclass(frozen=True)
-class View:
-    """One view of the layout: its slot, singleton tag, and how it is marked."""
-
-    slot: str
-    tag: str
-    label: str
-    color: str
+_CROSSHAIR = slicer.vtkMRMLCrosshairNode.ShowSmallBasic
 
 
-VIEWS = (
-    View("t1c", "MahtAIT1c", "T1c", "#D55E00"),
-    View("t1", "MahtAIT1", "T1", "#56B4E9"),
-    View("flair", "MahtAIFLAIR", "FLAIR", "#F0E442"),
-    View("t2", "MahtAIT2", "T2", "#009E73"),
-)
-
-
-def layout_xml() -> str:
-    """Slicer's description of the layout: two rows of two axial views."""
-    rows = "".join(
-        f'<item><layout type="horizontal">{"".join(map(_view_xml, VIEWS[row : row + 2]))}</layout></item>'
-        for row in (0, 2)
-    )
-    return f'<layout type="vertical" split="true">{rows}</layout>'
-
-
-def _view_xml(view: View) -> str:
-    properties = {"orientation": "Axial", "viewlabel": view.label, "viewcolor": view.color}
-    written = "".join(
-        f'<property name="{key}" action="default">{value}</property>' for key, value in properties.items()
-    )
-    return f'<item><view class="vtkMRMLSliceNode" singletontag={quoteattr(view.tag)}>{written}</view></item>'
-
-
-def register_layout(layout_node: Any) -> int:
-    """Make the layout known to Slicer; returns its number.
-
-    Args:
-        layout_node: the scene's vtkMRMLLayoutNode.
-    """
-    if not layout_node.IsLayoutDescription(LAYOUT_ID):
-        layout_node.AddLayoutDescription(LAYOUT_ID, layout_xml())
-    return LAYOUT_ID
-
-
-def show_study(scene: Any, volumes: Mapping[str, Any], reference: Any) -> None:
-    """Put each slot's volume into its view and link the four; a view without a volume shows the reference.
+def show_study(scene: Any, volumes: Mapping[str, Any]) -> None:
+    """Put each slot's volume into its view and link the four; the view of an empty slot stays empty.
 
     Args:
         volumes: slot → volume node or None.
-        reference: volume node to whose plane oblique slices are turned.
     """
     composites = _by_layout_name(scene, "vtkMRMLSliceCompositeNode")
-    slices = _by_layout_name(scene, "vtkMRMLSliceNode")
-    for view in VIEWS:
-        composite, slice_node = composites.get(view.tag), slices.get(view.tag)
-        if composite is None or slice_node is None:
-            continue
-        shown = volumes.get(view.slot) or reference
+    shown = [(composites[view.tag], volumes.get(view.slot)) for view in VIEWS if view.tag in composites]
+    for composite, volume in shown:
         # while the views are filled one would drag the others along
         composite.SetLinkedControl(0)
         composite.SetHotLinkedControl(0)
-        composite.SetBackgroundVolumeID(shown.GetID() if shown is not None else None)
+        composite.SetBackgroundVolumeID(None if volume is None else volume.GetID())
         composite.SetForegroundVolumeID(None)
         composite.SetLabelVolumeID(None)
-        if reference is not None:
-            _face(slice_node, reference)
+    for composite, _volume in shown:
+        composite.SetLinkedControl(1)
+        composite.SetHotLinkedControl(1)
+
+
+def face(scene: Any, reference: Any) -> None:
+    """Turn the four views to axial slices; those of an oblique scan as it was scanned.
+
+    Args:
+        reference: volume node of the study; slices across its thick ones would show steps.
+    """
+    slices = _by_layout_name(scene, "vtkMRMLSliceNode")
     for view in VIEWS:
-        if view.tag in composites:
-            composites[view.tag].SetLinkedControl(1)
-            composites[view.tag].SetHotLinkedControl(1)
+        if view.tag in slices:
+            slices[view.tag].SetOrientation("Axial")
+            if reference.GetImageData() is not None and _tilt_deg(reference) > _OBLIQUE_DEG:
+                slices[view.tag].RotateToVolumePlane(reference)
 
 
 def jump(scene: Any, ras_mm: tuple[float, float, float]) -> None:
@@ -107,6 +66,15 @@ def jump(scene: Any, ras_mm: tuple[float, float, float]) -> None:
     crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
     if crosshair is not None:
         crosshair.SetCrosshairRAS(*ras_mm)
+        if crosshair.GetCrosshairMode() == crosshair.NoCrosshair:
+            crosshair.SetCrosshairMode(_CROSSHAIR)
+
+
+def hide_crosshair(scene: Any) -> None:
+    """Take away the crosshair that ``jump`` showed."""
+    crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    if crosshair is not None and crosshair.GetCrosshairMode() == _CROSSHAIR:
+        crosshair.SetCrosshairMode(crosshair.NoCrosshair)
 
 
 def is_shown(scene: Any) -> bool:
@@ -137,13 +105,6 @@ def _is_seen(slice_node: Any, ras_mm: tuple[float, float, float]) -> bool:
     x, y = (np.linalg.inv(numpy_matrix(slice_node.GetXYToRAS())) @ [*ras_mm, 1.0])[:2]
     width, height = slice_node.GetDimensions()[:2]
     return bool(0.05 * width <= x <= 0.95 * width and 0.05 * height <= y <= 0.95 * height)
-
-
-def _face(slice_node: Any, volume: Any) -> None:
-    """Axial slices; those of an oblique scan as it was scanned, since slices across thick ones show steps."""
-    slice_node.SetOrientation("Axial")
-    if volume.GetImageData() is not None and _tilt_deg(volume) > _OBLIQUE_DEG:
-        slice_node.RotateToVolumePlane(volume)
 
 
 def _tilt_deg(volume: Any) -> float:

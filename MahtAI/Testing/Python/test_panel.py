@@ -108,7 +108,7 @@ def test_an_empty_scene_says_what_to_load(reader: Reader) -> None:
 
 def test_a_volume_that_is_chosen_twice_changes_places(reader: Reader) -> None:
     volumes = reader.load_study(synthetic_study())
-    reader.ui("study").t1Selector.setCurrentNode(volumes["flair"])
+    reader.ui("study").t1Selector.choose(volumes["flair"])
     assert reader.panel.study.volume("t1") is volumes["flair"]
     assert reader.panel.study.volume("flair") is volumes["t1"]
     assert "changed places" in reader.said("study", "studyStateLabel")
@@ -191,3 +191,57 @@ def test_a_second_result_can_be_undone_with_the_editor_s_button(reader: Reader) 
     assert node.GetSegmentation().GetNumberOfSegments() == 0
     editor.redo()
     assert node.GetSegmentation().GetNumberOfSegments() == 3
+
+
+def test_edits_that_were_not_saved_are_kept_as_a_draft_when_the_scene_is_closed(reader: Reader) -> None:
+    from MahtAILib.client import segmentation as files
+    from MahtAILib.scene.editing import Editor
+
+    volumes = reader.load_study(synthetic_study(9))
+    reader.run()
+    node = reader.panel.review.node
+    editor = Editor(reader.scene, node, volumes["t1c"])
+    editor.paint("et", editor.ball((-40, -40, 40), 10))
+    edited = take_segments(node, reader.panel.study.reference_geometry()).segmentation
+    reader.context.close_scene()
+    said = reader.said("save", "saveStateLabel")
+    (draft,) = (reader.panel.settings.folder / "drafts").iterdir()
+    assert "not saved" in said and str(draft) in said
+    np.testing.assert_array_equal(files.decode(draft.read_bytes()).layers, edited.layers)
+
+
+def test_a_verdict_and_the_doubtful_places_belong_to_one_result(reader: Reader) -> None:
+    reader.load_study(synthetic_study(10))
+    reader.run()
+    places = len(reader.panel.review.slices)
+    reader.panel.parameters().set("doubt", "slices")
+    assert places and len(reader.panel.review.stations()) == places
+    reader.ui("save").disagreeButton.click()
+    assert reader.panel.parameters().get("verdict") == "disagree"
+    reader.ui("save").disagreeButton.click()
+    assert reader.panel.parameters().get("verdict") == ""
+    reader.ui("save").agreeButton.click()
+    reader.ui("save").disagreeButton.click()
+    assert not reader.ui("save").agreeButton.checked
+    reader.save(comment="wrong")
+    reader.panel.parameters().set("register", "on")
+    reader.run()
+    assert reader.panel.parameters().get("verdict") == "" and reader.panel.parameters().get("comment") == ""
+    by_hand = reader.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "by hand")
+    reader.ui("review").segmentationSelector.choose(by_hand)
+    assert reader.panel.review.stations() == []
+
+
+def test_a_study_that_was_loaded_with_its_scene_is_not_chosen_anew_when_the_panel_opens(
+    qt_app: SlicerContext,
+) -> None:
+    from scene_kit import GRIDS, add_volume
+
+    from MahtAILib.scene.parameters import Parameters
+
+    swapped = {"t1c": "FLAIR", "t1": "T2", "t2": "T1", "flair": "T1 post gad"}
+    for slot, name in swapped.items():
+        Parameters(qt_app.scene).set_volume(slot, add_volume(qt_app.scene, GRIDS["LPS"], name))
+    reader = Reader(qt_app)
+    assert {slot: reader.panel.study.volume(slot).GetName() for slot in swapped} == swapped
+    reader.leave()

@@ -171,7 +171,7 @@ def test_two_panels_share_the_study_and_the_segmentation(reader: Reader) -> None
     from MahtAILib.panel.panel import Panel
 
     window = slicer.qMRMLWidget()
-    second = Panel(qt.QVBoxLayout(window), reader.scene, reader.panel.settings.folder, lambda uid, tag: "")
+    second = Panel(qt.QVBoxLayout(window), reader.scene, reader.panel.settings, lambda uid, tag: "")
     second.enter()
     add_volume(reader.scene, GRID, "T1 post gad")
     add_volume(reader.scene, GRID, "FLAIR")

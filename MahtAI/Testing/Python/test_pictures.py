@@ -13,6 +13,7 @@ from scene_kit import ET, GRIDS, add_segmentation, add_volume
 from MahtAILib.client.geometry import Geometry
 from MahtAILib.client.segmentation import Segmentation
 from MahtAILib.scene import views
+from MahtAILib.scene.layout import register_layout
 
 need_offscreen()
 
@@ -32,13 +33,14 @@ def drawn(slicer_context: SlicerContext, request: pytest.FixtureRequest) -> Iter
     """Four grey sequences with a ball of enhancing tumour round a known point, on grids that trip up software."""
     geometry = GRIDS[request.param]
     manager = slicer_context.app.layoutManager()
-    manager.setLayout(views.register_layout(manager.layoutLogic().GetLayoutNode()))
+    manager.setLayout(register_layout(manager.layoutLogic().GetLayoutNode()))
     grey = np.full(geometry.shape, GREY, np.int16)
     grey[0, 0, 0], grey[-1, -1, -1] = 0, 200
     volumes = {slot: add_volume(slicer_context.scene, geometry, slot, grey) for slot in ("t1c", "t1", "t2", "flair")}
     labels = ball(geometry).astype(np.uint8) * ET.label_value
     node = add_segmentation(slicer_context.scene, Segmentation((ET,), labels[None], geometry))
-    views.show_study(slicer_context.scene, volumes, volumes["t1c"])
+    views.show_study(slicer_context.scene, volumes)
+    views.face(slicer_context.scene, volumes["t1c"])
     views.show_segmentation(node, 1.0, fill=True)
     with rendered_views(slicer_context, (300, 300)) as drawn:
         views.jump(slicer_context.scene, CENTRE)

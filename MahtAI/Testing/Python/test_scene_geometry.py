@@ -57,7 +57,7 @@ class Case:
 CASES = {
     "reference": Case({"t1c": BRAIN, "flair": BRAIN}, "t1c", Relation.REFERENCE, True, "the others are brought to"),
     "same grid": Case({"t1c": BRAIN, "flair": BRAIN}, "flair", Relation.SAME_GRID, True, "On the grid of T1c."),
-    "same grid, registered": Case({"t1c": BRAIN, "t1": BRAIN}, "t1", Relation.SAME_GRID, True, "corrected"),
+    "same grid, registered": Case({"t1c": BRAIN, "t1": BRAIN}, "t1", Relation.SAME_GRID, True, "On the grid of T1c."),
     "same grid to a ten-thousandth of a millimetre": Case(
         {"t1c": BRAIN, "t1": grid(origin=(-96.0001, -96, -64))}, "t1", Relation.SAME_GRID, True, "On the grid"
     ),

@@ -131,6 +131,31 @@ def test_undo_and_redo_and_another_name_are_edits(slicer_context: SlicerContext,
         assert is_edited(node)
 
 
+def test_a_surface_a_colour_and_an_undone_stroke_are_no_edits(slicer_context: SlicerContext, volume: Any) -> None:
+    node = place(slicer_context.scene, volume, "first")
+    watch = EditWatch(lambda: None)
+    watch.watch(node)
+    node.CreateClosedSurfaceRepresentation()
+    node.GetSegmentation().GetSegment("et").SetColor(0, 1, 0)
+    assert not is_edited(node)
+    editor = Editor(slicer_context.scene, node, volume)
+    editor.paint("et", editor.ball((0, 0, 0), 6))
+    assert is_edited(node)
+    editor.undo()
+    assert not is_edited(node)
+    editor.redo()
+    assert is_edited(node)
+
+
+def test_a_result_on_another_grid_comes_as_a_segmentation_of_its_own(
+    slicer_context: SlicerContext, volume: Any
+) -> None:
+    node = place(slicer_context.scene, volume, "first")
+    other = place_segmentation(slicer_context.scene, tumour(GRIDS["LPS"]), Provenance(job="b"), "M", None, node)
+    assert other is not node
+    np.testing.assert_array_equal(take_segments(node, GRID).segmentation.layers, tumour(GRID).layers)
+
+
 def test_provenance_and_parameters_survive_saving_closing_and_loading_the_scene(
     slicer_context: SlicerContext, volume: Any, tmp_path: Path
 ) -> None:
@@ -174,7 +199,7 @@ def suffix(node: Any) -> str:
 def test_a_confidence_map_is_replaced_not_multiplied_and_hidden_from_selectors(slicer_context: SlicerContext) -> None:
     scene = slicer_context.scene
     first = place_confidence(scene, np.full(GRID.shape, 100, np.uint8), GRID)
-    second = place_confidence(scene, np.full(GRID.shape, 50, np.uint8), GRID, into=first)
+    second = place_confidence(scene, np.full(GRID.shape, 50, np.uint8), GRID, "j", first)
     assert first is second and first.GetHideFromEditors()
     assert confidence_of(first)[0].max() == 50
     assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 1

@@ -11,15 +11,16 @@ from kit.scene_context import SlicerContext
 from scene_kit import GRIDS, add_segmentation, add_volume, tumour
 
 from MahtAILib.scene import views
+from MahtAILib.scene.layout import LAYOUT_ID, VIEWS, layout_xml, register_layout
 
 
 @pytest.fixture
 def four(slicer_context: SlicerContext) -> dict[str, Any]:
     """The layout with four volumes in it: slot → volume."""
     manager = slicer_context.app.layoutManager()
-    manager.setLayout(views.register_layout(manager.layoutLogic().GetLayoutNode()))
+    manager.setLayout(register_layout(manager.layoutLogic().GetLayoutNode()))
     volumes = {slot: add_volume(slicer_context.scene, GRIDS["LPS"], slot) for slot in ("t1c", "t1", "t2", "flair")}
-    views.show_study(slicer_context.scene, volumes, volumes["t1c"])
+    views.show_study(slicer_context.scene, volumes)
     return volumes
 
 
@@ -29,24 +30,24 @@ def nodes(context: SlicerContext, tag: str) -> tuple[Any, Any]:
 
 
 def test_the_layout_is_well_formed_and_registered_once(slicer_context: SlicerContext) -> None:
-    root = ElementTree.fromstring(views.layout_xml())
-    assert [view.get("singletontag") for view in root.iter("view")] == [view.tag for view in views.VIEWS]
+    root = ElementTree.fromstring(layout_xml())
+    assert [view.get("singletontag") for view in root.iter("view")] == [view.tag for view in VIEWS]
     layout_node = slicer_context.app.layoutManager().layoutLogic().GetLayoutNode()
-    assert views.register_layout(layout_node) == views.register_layout(layout_node)
-    assert layout_node.IsLayoutDescription(views.LAYOUT_ID)
+    assert register_layout(layout_node) == register_layout(layout_node)
+    assert layout_node.IsLayoutDescription(LAYOUT_ID)
 
 
 def test_each_view_shows_its_sequence(slicer_context: SlicerContext, four: dict[str, Any]) -> None:
-    for view in views.VIEWS:
+    for view in VIEWS:
         _, composite = nodes(slicer_context, view.tag)
         assert composite.GetBackgroundVolumeID() == four[view.slot].GetID()
         assert composite.GetLinkedControl() and composite.GetHotLinkedControl()
 
 
-def test_a_missing_sequence_shows_the_reference(slicer_context: SlicerContext, four: dict[str, Any]) -> None:
-    views.show_study(slicer_context.scene, {**four, "t2": None}, four["t1c"])
+def test_the_view_of_an_empty_slot_is_empty(slicer_context: SlicerContext, four: dict[str, Any]) -> None:
+    views.show_study(slicer_context.scene, {**four, "t2": None})
     _, composite = nodes(slicer_context, "MahtAIT2")
-    assert composite.GetBackgroundVolumeID() == four["t1c"].GetID()
+    assert composite.GetBackgroundVolumeID() is None
 
 
 def test_moving_one_view_moves_all(slicer_context: SlicerContext, four: dict[str, Any]) -> None:
@@ -61,14 +62,14 @@ def test_moving_one_view_moves_all(slicer_context: SlicerContext, four: dict[str
     first.StartSliceOffsetInteraction()
     first.SetSliceOffset(7.0)
     first.EndSliceOffsetInteraction()
-    assert {round(logics[view.tag].GetSliceOffset(), 3) for view in views.VIEWS} == {7.0}
+    assert {round(logics[view.tag].GetSliceOffset(), 3) for view in VIEWS} == {7.0}
 
 
 def test_a_jump_goes_to_the_slice_of_the_point_in_all_four_and_leaves_the_zoom(
     slicer_context: SlicerContext, four: dict[str, Any]
 ) -> None:
     views.jump(slicer_context.scene, (5.0, -3.0, 8.0))
-    for view in views.VIEWS:
+    for view in VIEWS:
         slice_node, _ = nodes(slicer_context, view.tag)
         matrix = slice_node.GetSliceToRAS()
         assert [matrix.GetElement(row, 3) for row in range(3)] == pytest.approx([0, 0, 8])
@@ -79,14 +80,14 @@ def test_a_jump_goes_to_the_slice_of_the_point_in_all_four_and_leaves_the_zoom(
 
 def test_an_oblique_scan_is_shown_as_it_was_scanned(slicer_context: SlicerContext, four: dict[str, Any]) -> None:
     oblique = add_volume(slicer_context.scene, GRIDS["thick oblique"], "oblique")
-    views.show_study(slicer_context.scene, {"t1c": oblique}, oblique)
+    views.face(slicer_context.scene, oblique)
     normal = GRIDS["thick oblique"].direction[:, 2]
-    for view in views.VIEWS:
+    for view in VIEWS:
         slice_node, _ = nodes(slicer_context, view.tag)
         matrix = slice_node.GetSliceToRAS()
         shown = [matrix.GetElement(row, 2) for row in range(3)]
         assert abs(np.dot(shown, normal)) == pytest.approx(1, abs=1e-6)
-    views.show_study(slicer_context.scene, four, four["t1c"])
+    views.face(slicer_context.scene, four["t1c"])
     slice_node, _ = nodes(slicer_context, "MahtAIT1c")
     assert slice_node.GetOrientation() == "Axial"
 
@@ -102,5 +103,6 @@ def test_outline_fill_and_opacity_reach_the_display(slicer_context: SlicerContex
 def test_without_the_layout_nothing_is_shown_and_nothing_breaks(slicer_context: SlicerContext) -> None:
     assert not views.is_shown(slicer_context.scene)
     volume = add_volume(slicer_context.scene, GRIDS["LPS"])
-    views.show_study(slicer_context.scene, {"t1c": volume}, volume)
+    views.show_study(slicer_context.scene, {"t1c": volume})
+    views.face(slicer_context.scene, volume)
     views.jump(slicer_context.scene, (0, 0, 0))

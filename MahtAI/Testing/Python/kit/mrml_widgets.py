@@ -72,6 +72,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     currentNodeIDChanged = QtCore.Signal(str)
     nodeAdded = QtCore.Signal(object)
     nodeAddedByUser = QtCore.Signal(object)
+    nodeActivated = QtCore.Signal(object)
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -127,6 +128,11 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self.setCurrentNode(node)
         self.nodeAddedByUser.emit(node)
         return node
+
+    def choose(self, node: Any) -> None:
+        """For tests: the reader picks a node from the list."""
+        self.setCurrentNode(node)
+        self.nodeActivated.emit(node)
 
     def removeCurrentNode(self) -> None:
         self._scene.RemoveNode(self.currentNode())
