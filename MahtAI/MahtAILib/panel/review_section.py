@@ -141,10 +141,11 @@ class ReviewSection(Section):
         node.SetViewArrangement(number)
         self._study.show()
         self._study.face_views()
-        for view in VIEWS:
-            widget = manager.sliceWidget(view.tag)
-            if widget is not None:
-                widget.fitSliceToBackground()
+        leader = next((view for view in VIEWS if self._study.volume(view.slot) is not None), VIEWS[0])
+        widget = manager.sliceWidget(leader.tag)
+        if widget is not None:
+            widget.fitSliceToBackground()
+            views.follow(self._scene, leader)
 
     def _show_what_arrived(self) -> None:
         """Four views and the first doubtful place; not while the reader is in another module."""
@@ -237,5 +238,5 @@ def volume_cells(row: VolumeRow) -> tuple[str, str, str, str]:
     if row.proposed_ml == 0:
         change = "0 %" if row.now_ml == 0 else _("new")
     else:
-        change = f"{100 * (row.now_ml / row.proposed_ml - 1):+.1f} %"
+        change = f"{100 * (row.now_ml / row.proposed_ml - 1):+.1f} %".replace("+0.0 %", "0 %").replace("-0.0 %", "0 %")
     return row.name, f"{row.proposed_ml:.2f}", f"{row.now_ml:.2f}", change

@@ -11,7 +11,7 @@ import vtk
 
 from MahtAILib.client.geometry import Geometry
 from MahtAILib.scene.images import numpy_matrix
-from MahtAILib.scene.layout import VIEWS
+from MahtAILib.scene.layout import VIEWS, View
 
 _OBLIQUE_DEG = 3.0
 
@@ -50,6 +50,26 @@ def face(scene: Any, reference: Any) -> None:
             slices[view.tag].SetOrientation("Axial")
             if reference.GetImageData() is not None and _tilt_deg(reference) > _OBLIQUE_DEG:
                 slices[view.tag].RotateToVolumePlane(reference)
+
+
+def follow(scene: Any, leader: View) -> None:
+    """Show in all views the plane, centre and scale of one of them; their own images lie elsewhere now and then."""
+    slices = _by_layout_name(scene, "vtkMRMLSliceNode")
+    if leader.tag not in slices:
+        return
+    first = slices[leader.tag]
+    mm_per_pixel = first.GetFieldOfView()[0] / first.GetDimensions()[0]
+    for view in VIEWS:
+        if view is leader or view.tag not in slices:
+            continue
+        other = slices[view.tag]
+        width, height = other.GetDimensions()[:2]
+        modifying = other.StartModify()
+        other.GetSliceToRAS().DeepCopy(first.GetSliceToRAS())
+        other.SetXYZOrigin(*first.GetXYZOrigin())
+        other.SetFieldOfView(mm_per_pixel * width, mm_per_pixel * height, first.GetFieldOfView()[2])
+        other.UpdateMatrices()
+        other.EndModify(modifying)
 
 
 def jump(scene: Any, ras_mm: tuple[float, float, float]) -> None:

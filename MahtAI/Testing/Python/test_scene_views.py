@@ -92,6 +92,24 @@ def test_an_oblique_scan_is_shown_as_it_was_scanned(slicer_context: SlicerContex
     assert slice_node.GetOrientation() == "Axial"
 
 
+def test_all_views_take_plane_and_scale_of_the_first_wherever_their_images_lie(
+    slicer_context: SlicerContext, four: dict[str, Any]
+) -> None:
+    for number, view in enumerate(VIEWS):
+        slice_node, _ = nodes(slicer_context, view.tag)
+        slice_node.SetDimensions(300, 200 + 50 * number, 1)
+        slice_node.SetFieldOfView(100 + 10 * number, 100, 1)
+        slice_node.SetSliceOffset(5.0 * number)
+    views.follow(slicer_context.scene, VIEWS[2])
+    shown = {
+        (round(node.GetSliceOffset(), 3), round(node.GetFieldOfView()[0] / node.GetDimensions()[0], 6))
+        for node in (nodes(slicer_context, view.tag)[0] for view in VIEWS)
+    }
+    assert shown == {(10.0, 0.4)}
+    node = nodes(slicer_context, "MahtAIT2")[0]
+    assert node.GetFieldOfView()[1] / node.GetDimensions()[1] == pytest.approx(0.4)
+
+
 def test_outline_fill_and_opacity_reach_the_display(slicer_context: SlicerContext) -> None:
     node = add_segmentation(slicer_context.scene, tumour(GRIDS["LPS"]))
     views.show_segmentation(node, 0.3, fill=False)

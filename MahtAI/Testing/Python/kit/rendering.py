@@ -32,6 +32,14 @@ def need_offscreen() -> None:
     os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
 
 
+def add_crosshair(scene: Any) -> Any:
+    """The crosshair node that Slicer's application adds to each scene; not shown at first."""
+    node = scene.CreateNodeByClass("vtkMRMLCrosshairNode")
+    node.UnRegister(None)
+    node.SetCrosshairName("default")
+    return scene.AddNode(node)
+
+
 class DrawnView:
     """One slice view with a window of its own.
 

@@ -30,21 +30,21 @@ def four_up(drawn: Mapping[str, DrawnView]) -> Image.Image:
 def beside(panel: Image.Image, views: Image.Image) -> Image.Image:
     """The panel at the left of the views; what is lower than the other gets the panel's background below."""
     height = max(panel.height, views.height)
-    sheet = Image.new("RGB", (panel.width + GAP + views.width, height), panel.getpixel((1, 1)))
+    sheet = Image.new("RGB", (panel.width + GAP + views.width, height), panel.getpixel((1, panel.height - 1)))
     sheet.paste(panel, (0, 0))
     sheet.paste(views, (panel.width + GAP, 0))
     return sheet
 
 
 def titled(pictures: Mapping[str, Image.Image]) -> Image.Image:
-    """Pictures of one size in a row, each below its title."""
+    """Pictures of one size below each other, each below its title."""
     width, height = next(iter(pictures.values())).size
-    sheet = Image.new("RGB", (len(pictures) * (width + GAP) - GAP, height + BAR), (40, 40, 40))
+    sheet = Image.new("RGB", (width, len(pictures) * (height + BAR + GAP) - GAP), (40, 40, 40))
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for number, (title, picture) in enumerate(pictures.items()):
-        left = number * (width + GAP)
-        pen.text((left + 8, BAR // 2), title, (230, 230, 230), font, anchor="lm")
-        sheet.paste(picture, (left, BAR))
+        top = number * (height + BAR + GAP)
+        pen.text((8, top + BAR // 2), title, (230, 230, 230), font, anchor="lm")
+        sheet.paste(picture, (0, top + BAR))
     return sheet
 
 
