@@ -49,6 +49,7 @@ class AISection(Section):
         ui.modelComboBox.connect("currentIndexChanged(int)", self._model_chosen)
         for name, box in self._options.items():
             box.connect("currentIndexChanged(int)", self._option_chooser(name))
+        server.changed.subscribe(self._forget_problem)
         for topic in (server.changed, run.changed, review.changed, study.changed):
             topic.subscribe(self.refresh)
 
@@ -80,6 +81,10 @@ class AISection(Section):
         except ExplainedError as error:
             self._problem = error
         self.refresh()
+
+    def _forget_problem(self) -> None:
+        """What stood in the way of Run may be out of it."""
+        self._problem = None
 
     def _may_send(self) -> bool:
         """Whether voxels may leave this computer for the connected server; asked once per server."""
@@ -154,7 +159,7 @@ def region_row(region: Mapping[str, Any]) -> tuple[str, str, str]:
         volume += f" ({interval[0]:.1f}–{interval[1]:.1f})"
     name, confidence = str(region.get("name", "")), f"{region.get('confidence', 0):.2f}"
     if region.get("indeterminate"):
-        return f"⚠ {name}", f"({volume})", _("indeterminate, {confidence}").format(confidence=confidence)
+        return f"⚠ {name}", volume, _("indeterminate")
     return name, volume, confidence
 
 

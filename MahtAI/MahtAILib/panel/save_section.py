@@ -116,7 +116,7 @@ class SaveSection(Section):
             for version in self._versions.versions
         ]
         with quiet(self.ui.versionsTable):
-            fill_table(self.ui.versionsTable, rows)
+            fill_table(self.ui.versionsTable, rows, with_numbers=False)
         self._selection_changed()
 
     def _selection_changed(self) -> None:

@@ -39,13 +39,17 @@ def say(label: Any, text: str, error: ExplainedError | None = None) -> None:
     label.setVisible(bool(shown))
 
 
-def fill_table(table: Any, rows: Sequence[Sequence[str]]) -> None:
-    """Show rows of text that cannot be edited; a table without rows takes no room."""
+def fill_table(table: Any, rows: Sequence[Sequence[str]], with_numbers: bool = True) -> None:
+    """Show rows that cannot be edited; a table without rows takes no room.
+
+    Args:
+        with_numbers: in all columns but the first.
+    """
     table.setRowCount(len(rows))
     for number, row in enumerate(rows):
         for column, text in enumerate(row):
             item = qt.QTableWidgetItem(text)
-            if column:
+            if column and with_numbers:
                 item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             table.setItem(number, column, item)
     height = table.horizontalHeader().height + sum(table.rowHeight(row) for row in range(min(len(rows), 8))) + 4
@@ -56,6 +60,7 @@ def fill_table(table: Any, rows: Sequence[Sequence[str]]) -> None:
 def prepare_table(table: Any, stretched: int = 0) -> None:
     """A table to read: whole rows, no numbers at the side, one column takes what room is left."""
     table.verticalHeader().setVisible(False)
+    table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + 8)
     table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
     table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
     table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)

@@ -21,27 +21,35 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kit.rendering import DrawnView, need_offscreen, rendered_views
+import numpy as np
+from kit.rendering import DrawnView, add_crosshair, need_offscreen, rendered_views
 
 need_offscreen()
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from kit import install  # noqa: E402
 from kit.brush import paint  # noqa: E402
+from kit.ctk_widgets import ctkCollapsibleButton  # noqa: E402
 from kit.event_loop import spin  # noqa: E402
 from kit.scene_context import make_context  # noqa: E402
 from kit.slicer_window import BAR, GAP, beside, four_up, titled  # noqa: E402
 from panel_kit import Reader  # noqa: E402
 from PIL import Image  # noqa: E402
+from scipy.ndimage import gaussian_filter  # noqa: E402
 
-from mahtai.demo.phantom import make_phantom  # noqa: E402
+from mahtai.demo.phantom import CONTRAST, TISSUES, Phantom, make_phantom  # noqa: E402
 from MahtAILib.client.geometry import Geometry  # noqa: E402
+from MahtAILib.scene.views import hide_crosshair  # noqa: E402
 from server_process import ServerProcess  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 RESOURCES = REPOSITORY / "MahtAI" / "Resources"
+SECTIONS = ("server", "study", "ai", "review", "save")
 WIDTH, PANEL_WIDTH = 1600, 480
 LESION_RAS_MM = (30.0, 20.0, 15.0)
+FAINT_RAS_MM = (32.0, -14.0, 15.0)
+"""A tongue of faint oedema behind the lesion, which the model leaves out and the reader adds."""
+
 NAMES = {"t1c": "AX T1 POST GAD", "t1": "AX T1", "t2": "AX T2 FSE", "flair": "AX T2 FLAIR"}
 WINDOWS = {"t1c": 1150, "t1": 1000, "t2": 1200, "flair": 1050}
 """Grey values from black to white, as a reader would set them."""
@@ -68,13 +76,9 @@ def main(folder: Path | None) -> None:
             for name in PALETTES:
                 use_palette(name)
                 save(beside(panel_picture(reader), views), screenshots / f"panel{name}.png")
-            unfold(reader)
+            fold(reader, "server", "study", folded=False)
             save(both_palettes(reader), screenshots / "sections.png")
-            before = Image.fromarray(drawn["MahtAIT1c"].picture())
-            correct(reader)
-            after = Image.fromarray(drawn["MahtAIT1c"].picture())
-            pair = titled({"T1c, proposed": before, "T1c, corrected": after})
-            save(beside(section_picture(reader, "review"), pair), screenshots / "correction.png")
+            save(correction(reader, drawn["MahtAIFLAIR"]), screenshots / "correction.png")
 
 
 @contextmanager
@@ -94,6 +98,7 @@ def open_panel(work: Path) -> Iterator[Reader]:
             QtCore.QSettings.setPath(formats.IniFormat, scopes.UserScope, str(work / "settings"))
             QtWidgets.QApplication.setStyle("Fusion")
             use_palette("")
+            add_crosshair(context.scene)
             reader = Reader(context)
             reader.connect(server.url)
             # every start has another port; the usual one says more
@@ -108,17 +113,21 @@ def read_study(reader: Reader) -> None:
     """Load the made-up study, run the model, and wait for the first doubtful place."""
     phantom = make_phantom(lesion_ras_mm=LESION_RAS_MM)
     geometry = Geometry(phantom.labels.shape, phantom.ijk_to_ras)
-    volumes = reader.load({NAMES[slot]: (array, geometry) for slot, array in phantom.channels.items()})
+    arrays = {slot: add_faint_oedema(array, slot, phantom) for slot, array in phantom.channels.items()}
+    volumes = reader.load({NAMES[slot]: (array, geometry) for slot, array in arrays.items()})
     for slot, window in WINDOWS.items():
         volumes[NAMES[slot]].GetDisplayNode().SetAutoWindowLevel(False)
         volumes[NAMES[slot]].GetDisplayNode().SetWindowLevel(window, window / 2)
+    # the stand-in has nothing to fill its room with
+    reader.ui("review").segmentEditorWidget.setFixedHeight(150)
     reader.run()
     spin(lambda: reader.panel.review.position >= 0, 10, "the first doubtful place")
     reader.ui("save").authorLineEdit.text = "Dr. A. Reader"
 
 
 def show_lesion(reader: Reader, drawn: dict[str, DrawnView]) -> None:
-    """Turn the wheel until the middle of the lesion is seen."""
+    """Turn the wheel until the middle of the lesion is seen; the doubtful place is elsewhere."""
+    hide_crosshair(reader.scene)
     for _ in range(200):
         to_go = LESION_RAS_MM[2] - drawn["MahtAIT1c"].logic.GetSliceOffset()
         if abs(to_go) < 1:
@@ -126,24 +135,39 @@ def show_lesion(reader: Reader, drawn: dict[str, DrawnView]) -> None:
         drawn["MahtAIT1c"].turn_wheel(forward=to_go > 0)
 
 
-def correct(reader: Reader) -> None:
-    """Paint where the rim is thin, agree, save."""
+def add_faint_oedema(array: np.ndarray, slot: str, phantom: Phantom) -> np.ndarray:
+    """A channel with an ellipsoid in which white matter is a quarter of the way to oedema."""
+    indices = np.stack(np.meshgrid(*(np.arange(count) for count in array.shape), indexing="ij"), -1)
+    ras = indices @ phantom.ijk_to_ras[:3, :3].T + phantom.ijk_to_ras[:3, 3]
+    inside = np.linalg.norm((ras - FAINT_RAS_MM) / (9, 13, 13), axis=-1) < 1
+    weight = gaussian_filter(np.where(inside & (phantom.labels == 0), 0.25, 0), 1.5)
+    means = dict(zip(TISSUES, CONTRAST[slot], strict=True))
+    return np.where(array > 0, array + weight * (means["ed"] - means["white"]), 0).astype(array.dtype)
+
+
+def correction(reader: Reader, view: DrawnView) -> Image.Image:
+    """Review and Save after a correction, beside a view before and after."""
+    before = Image.fromarray(view.picture())
     editor = reader.ui("review").segmentEditorWidget
-    paint(editor.logic, "et", (LESION_RAS_MM[0], LESION_RAS_MM[1] + 15, LESION_RAS_MM[2]), 7.0)
-    spin(lambda: "+0.0" not in reader.ui("review").volumesTable.item(2, 3).text(), 10, "the volumes")
+    right, anterior, superior = FAINT_RAS_MM
+    for step in (4, -1, -5):
+        paint(editor.logic, "ed", (right, anterior + step, superior), 8.0)
+    spin(lambda: "+0" not in reader.ui("review").volumesTable.item(1, 3).text(), 10, "the volumes")
+    after = Image.fromarray(view.picture())
     reader.ui("save").agreeButton.click()
-    reader.save(author="Dr. A. Reader", comment="rim completed")
+    reader.save(author="Dr. A. Reader", comment="faint oedema added")
+    fold(reader, "server", "study", "ai")
+    panel = panel_picture(reader)
+    height = (panel.height - GAP) // 2 - BAR
+    pictures = {"FLAIR, proposed": middle(before, height), "FLAIR, corrected": middle(after, height)}
+    return beside(panel, titled(pictures))
 
 
-def fold(reader: Reader, *sections: str) -> None:
-    """Fold these sections, as a reader does who is done with them."""
+def fold(reader: Reader, *sections: str, folded: bool = True) -> None:
+    """Fold sections, as a reader does who is done with them."""
     for section in sections:
-        reader.ui(section).__dict__[f"{section}CollapsibleButton"].collapsed = True
-
-
-def unfold(reader: Reader) -> None:
-    for section in ("server", "study"):
-        reader.ui(section).__dict__[f"{section}CollapsibleButton"].collapsed = False
+        buttons = reader.panel.sections[SECTIONS.index(section)].widget.findChildren(ctkCollapsibleButton)
+        buttons[0].collapsed = folded
 
 
 def use_palette(name: str) -> None:
@@ -177,11 +201,6 @@ def panel_picture(reader: Reader) -> Image.Image:
     return picture_of(widget)
 
 
-def section_picture(reader: Reader, name: str) -> Image.Image:
-    settle()
-    return picture_of(getattr(reader.panel, f"{name}_section").widget)
-
-
 def both_palettes(reader: Reader) -> Image.Image:
     """The whole panel in the light and in the dark style."""
     pictures = []
@@ -201,6 +220,12 @@ def picture_of(widget: Any) -> Image.Image:
     return Image.open(io.BytesIO(buffer.data().data())).convert("RGB")
 
 
+def middle(picture: Image.Image, height: int) -> Image.Image:
+    """A strip of a picture, as high as wanted."""
+    top = (picture.height - height) // 2
+    return picture.crop((0, top, picture.width, top + height))
+
+
 def thumbnail(view: DrawnView) -> Image.Image:
     """The middle of a view, 128 × 128."""
     picture = Image.fromarray(view.picture())
@@ -211,7 +236,8 @@ def thumbnail(view: DrawnView) -> Image.Image:
 
 def save(picture: Image.Image, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.quantize(192, dither=Image.Dither.NONE).save(path, optimize=True)
+    # without the k-means steps specks of a wrong colour are left in the segments
+    picture.quantize(256, kmeans=4, dither=Image.Dither.NONE).save(path, optimize=True)
     print(path, picture.size, f"{path.stat().st_size / 1000:.0f} kB")
 
 

@@ -19,6 +19,12 @@ from MahtAILib.client.geometry import Geometry
 MODULE = Path(__file__).resolve().parents[2] / "MahtAI.py"
 
 
+def pick(selector: Any, node: Any) -> None:
+    """The reader picks a node from a selector's list."""
+    selector.setCurrentNode(node)
+    selector.nodeActivated.emit(node)
+
+
 class Reader:
     """A reader in front of the panel; each method is something that they do, and waits until it is done.
 

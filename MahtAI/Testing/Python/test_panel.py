@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from kit.event_loop import spin
 from kit.scene_context import SlicerContext
-from panel_kit import Reader
+from panel_kit import Reader, pick
 
 from MahtAILib.scene.edits import is_edited
 from MahtAILib.scene.segments import take_segments
@@ -108,7 +108,7 @@ def test_an_empty_scene_says_what_to_load(reader: Reader) -> None:
 
 def test_a_volume_that_is_chosen_twice_changes_places(reader: Reader) -> None:
     volumes = reader.load_study(synthetic_study())
-    reader.ui("study").t1Selector.choose(volumes["flair"])
+    pick(reader.ui("study").t1Selector, volumes["flair"])
     assert reader.panel.study.volume("t1") is volumes["flair"]
     assert reader.panel.study.volume("flair") is volumes["t1"]
     assert "changed places" in reader.said("study", "studyStateLabel")
@@ -228,7 +228,7 @@ def test_a_verdict_and_the_doubtful_places_belong_to_one_result(reader: Reader) 
     reader.run()
     assert reader.panel.parameters().get("verdict") == "" and reader.panel.parameters().get("comment") == ""
     by_hand = reader.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "by hand")
-    reader.ui("review").segmentationSelector.choose(by_hand)
+    pick(reader.ui("review").segmentationSelector, by_hand)
     assert reader.panel.review.stations() == []
 
 

@@ -129,11 +129,6 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self.nodeAddedByUser.emit(node)
         return node
 
-    def choose(self, node: Any) -> None:
-        """For tests: the reader picks a node from the list."""
-        self.setCurrentNode(node)
-        self.nodeActivated.emit(node)
-
     def removeCurrentNode(self) -> None:
         self._scene.RemoveNode(self.currentNode())
 
