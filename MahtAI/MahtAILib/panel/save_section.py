@@ -93,10 +93,15 @@ class SaveSection(Section):
         connection = self._server.connection
         self._problem = None
         try:
-            self._versions.save(remark, connection.url if connection is not None else self._address())
+            url = connection.url if connection is not None else self._address()
+            self._versions.save(remark, url, self._forget_comment)
         except ExplainedError as error:
             self._problem = error
         self.refresh()
+
+    def _forget_comment(self) -> None:
+        """It was said of this version, not of the next."""
+        self._parameters().set("comment", "")
 
     def _words(self) -> str:
         if self._review.node is None:

@@ -69,10 +69,10 @@ class VersionsState:
         """Whether something is being saved, sent, listed or fetched."""
         return bool(self._errands)
 
-    def save(self, remark: Remark, url: str) -> None:
+    def save(self, remark: Remark, url: str, then: Callable[[], None] = lambda: None) -> None:
         """Save the segmentation under review as a new version of the study for the server at ``url``.
 
-        The edits count as saved as soon as the version is safe on this computer.
+        The edits count as saved as soon as the version is safe on this computer; ``then`` is called then.
 
         Raises:
             ExplainedError: nothing was saved, and why; the segmentation is as it was.
@@ -114,6 +114,7 @@ class VersionsState:
 
         def done(saved: Saved) -> None:
             self._noted(node, replace(origin, status=status, server=url, inputs=dict(saved.inputs)), saved)
+            then()
             if taken.resampled:
                 self.message += " " + _("Brought to the grid of the study: {names}.").format(
                     names=", ".join(taken.resampled)

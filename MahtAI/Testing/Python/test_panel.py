@@ -57,6 +57,7 @@ def test_each_correction_becomes_a_version_that_can_be_opened_again(reader: Read
     volumes = reader.load_study(synthetic_study(1))
     reader.run()
     reader.save(comment="the proposal")
+    assert reader.ui("save").commentLineEdit.text == ""
     first = reader.panel.review.node
     proposal = take_segments(first, reader.panel.study.reference_geometry()).segmentation
     editor = Editor(reader.scene, first, volumes["t1c"])
