@@ -100,7 +100,7 @@ class ReviewSection(Section):
             shortcut.deleteLater()
         self._shortcuts = []
         self._is_open = False
-        views.hide_crosshair(self._scene)
+        self._review.remove_mark()
 
     def close(self) -> None:
         """The panel goes away."""

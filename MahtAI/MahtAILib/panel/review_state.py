@@ -59,6 +59,7 @@ class ReviewState:
         self._parameters = parameters
         self._study = study
         self._background = background
+        self._mark = views.PlaceMark(scene)
         self._watch = EditWatch(self.edited.publish)
 
     @property
@@ -86,6 +87,11 @@ class ReviewState:
     def stop(self) -> None:
         """Watch nothing any more."""
         self._watch.stop()
+        self._mark.remove()
+
+    def remove_mark(self) -> None:
+        """Take the crosshair off the place that was gone to."""
+        self._mark.remove()
 
     def show_result(
         self,
@@ -162,7 +168,7 @@ class ReviewState:
         if not stations:
             return
         self.position = (self.position + step) % len(stations) if self.position >= 0 or step > 0 else len(stations) - 1
-        views.jump(self._scene, stations[self.position].ras_mm)
+        self._mark.go_to(stations[self.position].ras_mm)
         self.changed.publish()
 
     def find_places(self) -> None:

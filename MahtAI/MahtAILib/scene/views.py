@@ -15,6 +15,8 @@ from MahtAILib.scene.layout import VIEWS, View
 
 _OBLIQUE_DEG = 3.0
 
+_AWAY_MM = 1.0
+
 _CROSSHAIR = slicer.vtkMRMLCrosshairNode.ShowSmallBasic
 
 
@@ -73,7 +75,7 @@ def follow(scene: Any, leader: View) -> None:
 
 
 def jump(scene: Any, ras_mm: tuple[float, float, float]) -> None:
-    """Go to the slices through a point, and put the crosshair onto it.
+    """Go to the slices through a point.
 
     The views stay as they are zoomed and panned; only one in which the point would not be seen is centred on it.
     """
@@ -83,18 +85,46 @@ def jump(scene: Any, ras_mm: tuple[float, float, float]) -> None:
             slices[view.tag].JumpSliceByOffsetting(*ras_mm)
             if not _is_seen(slices[view.tag], ras_mm):
                 slices[view.tag].JumpSliceByCentering(*ras_mm)
-    crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
-    if crosshair is not None:
+
+
+class PlaceMark:
+    """Slicer's crosshair on a place, until the reader scrolls away from its slice: Slicer draws it in every slice."""
+
+    def __init__(self, scene: Any) -> None:
+        self._scene = scene
+        self._offsets: dict[Any, float] = {}
+        self._observers: list[tuple[Any, int]] = []
+
+    def go_to(self, ras_mm: tuple[float, float, float]) -> None:
+        """Show the slices through a point and mark it."""
+        self.remove()
+        jump(self._scene, ras_mm)
+        crosshair = self._crosshair
+        if crosshair is None or crosshair.GetCrosshairMode() not in (crosshair.NoCrosshair, _CROSSHAIR):
+            return  # the reader has one of their own
         crosshair.SetCrosshairRAS(*ras_mm)
-        if crosshair.GetCrosshairMode() == crosshair.NoCrosshair:
-            crosshair.SetCrosshairMode(_CROSSHAIR)
+        crosshair.SetCrosshairMode(_CROSSHAIR)
+        for view in VIEWS:
+            node = _by_layout_name(self._scene, "vtkMRMLSliceNode").get(view.tag)
+            if node is not None:
+                self._offsets[node] = node.GetSliceOffset()
+                self._observers.append((node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._moved)))
 
+    def remove(self) -> None:
+        """Take the mark away."""
+        for node, observer in self._observers:
+            node.RemoveObserver(observer)
+        if self._observers and self._crosshair is not None:
+            self._crosshair.SetCrosshairMode(self._crosshair.NoCrosshair)
+        self._observers, self._offsets = [], {}
 
-def hide_crosshair(scene: Any) -> None:
-    """Take away the crosshair that ``jump`` showed."""
-    crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
-    if crosshair is not None and crosshair.GetCrosshairMode() == _CROSSHAIR:
-        crosshair.SetCrosshairMode(crosshair.NoCrosshair)
+    @property
+    def _crosshair(self) -> Any:
+        return self._scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+
+    def _moved(self, node: Any, event: str) -> None:
+        if abs(node.GetSliceOffset() - self._offsets.get(node, node.GetSliceOffset())) > _AWAY_MM:
+            self.remove()
 
 
 def is_shown(scene: Any) -> bool:

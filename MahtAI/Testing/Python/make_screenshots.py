@@ -39,7 +39,6 @@ from scipy.ndimage import gaussian_filter  # noqa: E402
 
 from mahtai.demo.phantom import CONTRAST, TISSUES, Phantom, make_phantom  # noqa: E402
 from MahtAILib.client.geometry import Geometry  # noqa: E402
-from MahtAILib.scene.views import hide_crosshair  # noqa: E402
 from server_process import ServerProcess  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -127,7 +126,6 @@ def read_study(reader: Reader) -> None:
 
 def show_lesion(reader: Reader, drawn: dict[str, DrawnView]) -> None:
     """Turn the wheel until the middle of the lesion is seen; the doubtful place is elsewhere."""
-    hide_crosshair(reader.scene)
     for _ in range(200):
         to_go = LESION_RAS_MM[2] - drawn["MahtAIT1c"].logic.GetSliceOffset()
         if abs(to_go) < 1:

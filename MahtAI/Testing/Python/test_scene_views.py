@@ -92,6 +92,23 @@ def test_an_oblique_scan_is_shown_as_it_was_scanned(slicer_context: SlicerContex
     assert slice_node.GetOrientation() == "Axial"
 
 
+def test_a_place_is_marked_until_the_reader_scrolls_away(slicer_context: SlicerContext, four: dict[str, Any]) -> None:
+    scene = slicer_context.scene
+    crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode") or scene.AddNewNodeByClass("vtkMRMLCrosshairNode")
+    mark = views.PlaceMark(scene)
+    mark.go_to((5.0, -3.0, 8.0))
+    assert crosshair.GetCrosshairMode() != crosshair.NoCrosshair
+    assert list(crosshair.GetCrosshairRAS()) == [5, -3, 8]
+    mark.go_to((4.0, -3.0, 2.0))
+    assert crosshair.GetCrosshairMode() != crosshair.NoCrosshair
+    nodes(slicer_context, "MahtAIT2")[0].SetSliceOffset(6.0)
+    assert crosshair.GetCrosshairMode() == crosshair.NoCrosshair
+    crosshair.SetCrosshairMode(crosshair.ShowBasic)  # the reader wants one
+    mark.go_to((4.0, -3.0, 2.0))
+    mark.remove()
+    assert crosshair.GetCrosshairMode() == crosshair.ShowBasic
+
+
 def test_all_views_take_plane_and_scale_of_the_first_wherever_their_images_lie(
     slicer_context: SlicerContext, four: dict[str, Any]
 ) -> None:
