@@ -407,17 +407,13 @@ def test_the_source_is_found_in_a_checkout() -> None:
 
 
 def test_the_server_shares_as_much_of_the_module_as_its_wheel_does() -> None:
-    checkout = find_source().package.parent
-    shared = [
-        line.split('"')[1]
-        for line in (checkout / "pyproject.toml").read_text().splitlines()
-        if "../MahtAI/MahtAILib" in line
-    ]
+    hook = (find_source().package.parent / "hatch_build.py").read_text("utf-8")
+    taken = [line.split('"')[3] for line in hook.splitlines() if line.strip().startswith('"MahtAI/MahtAILib')]
     names = {name for name, _ in find_source().files() if name.startswith("MahtAILib/")}
-    for place in shared:
-        inner = place.removeprefix("../MahtAI/")
-        assert any(name == inner or name.startswith(f"{inner}/") for name in names)
-    assert {name.split("/")[1] for name in names} == {Path(place).name for place in shared if place.count("/") == 3}
+    assert taken
+    for place in taken:
+        assert any(name == place or name.startswith(f"{place}/") for name in names)
+    assert {name.split("/")[1] for name in names} == {place.split("/")[1] for place in taken}
 
 
 def test_an_extension_without_the_server_says_so(tmp_path: Path) -> None:
