@@ -41,8 +41,8 @@ def test_the_models_of_a_checkout_are_the_repositorys() -> None:
 def test_the_models_of_an_installed_package_lie_where_the_wheel_puts_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built = (Path(__file__).resolve().parents[1] / "pyproject.toml").read_text("utf-8")
-    place = next(line.split('"')[3] for line in built.splitlines() if line.startswith('"../models"'))
+    built = (Path(__file__).resolve().parents[1] / "hatch_build.py").read_text("utf-8")
+    place = next(line.split('"')[3] for line in built.splitlines() if line.strip().startswith('"models"'))
     (tmp_path / "site-packages" / place).mkdir(parents=True)
     (tmp_path / "models").mkdir()  # of somebody else
     monkeypatch.setattr(settings, "__file__", str(tmp_path / "site-packages" / "mahtai" / "settings.py"))
