@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 LAYOUT_ID = 8391
 """Slicer's own layouts end below 1000; extensions take numbers of their own."""
@@ -42,7 +41,7 @@ def _view_xml(view: View) -> str:
     written = "".join(
         f'<property name="{key}" action="default">{value}</property>' for key, value in properties.items()
     )
-    return f'<item><view class="vtkMRMLSliceNode" singletontag={quoteattr(view.tag)}>{written}</view></item>'
+    return f'<item><view class="vtkMRMLSliceNode" singletontag="{view.tag}">{written}</view></item>'
 
 
 def register_layout(layout_node: Any) -> int:
