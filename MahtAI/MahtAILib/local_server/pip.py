@@ -201,7 +201,7 @@ def explain(lines: Sequence[str], status: int) -> InstallFailedError:
     if any(words in said for words in _CERTIFICATE):
         return NoInternetError(
             f"The download was refused: a certificate on the way is not trusted here. {_NOTHING_LOST}",
-            "Networks that look into encrypted connections cause this. Ask IT to let pip reach pypi.org.",
+            "Networks that look into encrypted connections cause this. Ask IT to let pip reach its package index.",
         )
     if any(words in said for words in _NO_WAY):
         return NoInternetError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -19,6 +18,7 @@ from MahtAILib.panel.review_section import ReviewSection
 from MahtAILib.panel.review_state import ReviewState
 from MahtAILib.panel.run_state import RunState
 from MahtAILib.panel.save_section import SaveSection
+from MahtAILib.panel.section import single_shot
 from MahtAILib.panel.server_section import ServerSection
 from MahtAILib.panel.server_state import ServerState
 from MahtAILib.panel.settings import Settings
@@ -71,15 +71,9 @@ class Panel:
             section.set_scene(scene)
             layout.addWidget(section.widget)
         layout.addStretch(1)
-        self._settle = qt.QTimer()
-        self._settle.setSingleShot(True)
-        self._settle.setInterval(_SETTLE_MS)
-        self._settle.timeout.connect(self._nodes_settled)
+        self._settle = single_shot(_SETTLE_MS, self._nodes_settled)
         self._stop_observing: Callable[[], None] = lambda: None
-        self._refresh_soon = qt.QTimer()
-        self._refresh_soon.setSingleShot(True)
-        self._refresh_soon.setInterval(_SETTLE_MS)
-        self._refresh_soon.timeout.connect(self._refresh)
+        self._refresh_soon = single_shot(_SETTLE_MS, self._refresh)
         self._watch = SceneWatch(scene, self._scene_closing, self._scene_replaced, self._settle.start)
         self.server.changed.subscribe(self._server_changed)
         self.study.changed.subscribe(self._study_changed)
@@ -155,9 +149,8 @@ class Panel:
         self._stop_observing = self.parameters().observe(self._refresh_soon.start)
         self.study.forget_reasons()
         self.review.find_places()
-        self.study.changed.publish()
-        self.review.refresh()
-        self.versions.refresh()
+        self._listed_for = []  # so that the versions are asked for once, whatever is in the slots now
+        self._refresh()
 
     def _server_changed(self) -> None:
         is_connected = self.server.connection is not None

@@ -10,7 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MahtAILib.panel.review_state import ReviewState, VolumeRow
-from MahtAILib.panel.section import Section, fill_choices, fill_table, prepare_table, quiet
+from MahtAILib.panel.section import Section, fill_choices, fill_table, prepare_table, quiet, single_shot
 from MahtAILib.panel.study_state import StudyState
 from MahtAILib.scene import views
 from MahtAILib.scene.editing import UNDO_STEPS, editor_node
@@ -59,20 +59,14 @@ class ReviewSection(Section):
         ui.doubtComboBox.connect("currentIndexChanged(int)", self._doubt_chosen)
         ui.nextButton.clicked.connect(lambda *_arguments: self._review.go(1))
         ui.previousButton.clicked.connect(lambda *_arguments: self._review.go(-1))
-        self._count_later = qt.QTimer()
-        self._count_later.setSingleShot(True)
-        self._count_later.setInterval(_TABLE_DELAY_MS)
-        self._count_later.timeout.connect(self._show_volumes)
+        self._count_later = single_shot(_TABLE_DELAY_MS, self._show_volumes)
         self._shortcuts: list[Any] = []
         self._is_open = False
         self._came_unseen = False
         review.changed.subscribe(self.refresh)
         review.edited.subscribe(self._count_later.start)
         # in a turn of its own, so that Slicer is not held up by both
-        self._show_soon = qt.QTimer()
-        self._show_soon.setSingleShot(True)
-        self._show_soon.setInterval(0)
-        self._show_soon.timeout.connect(self._show_what_arrived)
+        self._show_soon = single_shot(0, self._show_what_arrived)
         review.arrived.subscribe(self._show_soon.start)
 
     def enter(self) -> None:

@@ -172,9 +172,6 @@ def provenance_of(result: StudyResult, url: str, file: Mapping[str, str]) -> Pro
         model=f"{model.get('id', '')} {model.get('version', '')}".strip(),
         model_sha256=str(model.get("sha256", "")),
         inputs=result.inputs,
-        regions=dict(summary.get("regions", {})),
-        segments_ml=dict(summary.get("segments_ml", {})),
-        registration=dict(summary.get("registration", {})),
-        warnings=tuple(str(warning) for warning in summary.get("warnings", ())),
+        **Provenance.of_summary(summary),
         file=file,
     )

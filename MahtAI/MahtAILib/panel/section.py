@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,15 @@ def prepare_table(table: Any, stretched: int = 0) -> None:
     for column in range(table.columnCount):
         wanted = qt.QHeaderView.Stretch if column == stretched else qt.QHeaderView.ResizeToContents
         table.horizontalHeader().setSectionResizeMode(column, wanted)
+
+
+def single_shot(milliseconds: int, slot: Callable[[], None]) -> Any:
+    """A timer that calls ``slot`` once, this long after its last start."""
+    timer = qt.QTimer()
+    timer.setSingleShot(True)
+    timer.setInterval(milliseconds)
+    timer.timeout.connect(slot)
+    return timer
 
 
 @contextmanager

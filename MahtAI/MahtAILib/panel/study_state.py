@@ -138,8 +138,7 @@ class StudyState:
         checked = self.check(register)
         if not checked.can_run:
             raise ExplainedError(" ".join(checked.reasons), _("Nothing was sent. Choose other volumes in the slots."))
-        taken = {slot: volume_out(volume) for slot in SLOTS if (volume := self.volume(slot)) is not None}
-        return Sent({slot: StudyVolume(out.array, out.ijk_to_ras) for slot, out in taken.items()}, taken)
+        return self._taken()
 
     def volumes(self) -> dict[str, StudyVolume]:
         """Slot → voxels, copied, and where they lie.
@@ -147,8 +146,11 @@ class StudyState:
         Raises:
             ExplainedError: a volume cannot be used.
         """
+        return dict(self._taken().volumes)
+
+    def _taken(self) -> Sent:
         taken = {slot: volume_out(volume) for slot in SLOTS if (volume := self.volume(slot)) is not None}
-        return {slot: StudyVolume(out.array, out.ijk_to_ras) for slot, out in taken.items()}
+        return Sent({slot: StudyVolume(out.array, out.ijk_to_ras) for slot, out in taken.items()}, taken)
 
     def reference(self) -> Any:
         """The volume node on whose grid the result lies, or None."""

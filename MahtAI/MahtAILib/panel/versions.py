@@ -109,10 +109,7 @@ def fetch_version(connection: Connection, case: Case, version: LabelVersion) -> 
         inputs=dict(case.volumes),
         case=case.id,
         version=version.id,
-        regions=dict(summary.get("regions", {})),
-        segments_ml=dict(summary.get("segments_ml", {})),
-        registration=dict(summary.get("registration", {})),
-        warnings=tuple(str(warning) for warning in summary.get("warnings", ())),
+        **Provenance.of_summary(summary),
         file=segmentation.provenance,
     )
     return segmentation, origin

@@ -25,6 +25,13 @@ def numpy_matrix(matrix: vtk.vtkMatrix4x4) -> NDArray[np.float64]:
     return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
 
 
+def ijk_to_ras_of(volume: Any) -> NDArray[np.float64]:
+    """4×4 of a volume node, voxel index → RAS in mm, without its transform."""
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    return numpy_matrix(matrix)
+
+
 def oriented_image(array: NDArray[Any], ijk_to_ras: ArrayLike) -> vtkOrientedImageData:
     """An image that owns its voxels.
 

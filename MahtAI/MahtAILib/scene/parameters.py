@@ -24,7 +24,6 @@ _DEFAULTS = {
     "fill": "1",
     "line_up": "1",
     "doubt": "places",
-    "place": "",
 }
 
 

@@ -51,6 +51,12 @@ class Provenance:
     registration: Mapping[str, Any] = field(default_factory=dict)
     file: Mapping[str, str] = field(default_factory=dict)
 
+    @staticmethod
+    def of_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
+        """The attributes that the summary of an inference tells, for the constructor."""
+        told = {name: dict(summary.get(name, {})) for name in ("regions", "segments_ml", "registration")}
+        return {**told, "warnings": tuple(str(warning) for warning in summary.get("warnings", ()))}
+
     def for_file(self) -> dict[str, str]:
         """What is written into the header of a label version."""
         more = {"Job": self.job, "Model": self.model, "ModelSHA256": self.model_sha256, "Status": self.status}

@@ -14,7 +14,7 @@ from MahtAILib.client.geometry import Geometry
 from MahtAILib.client.segmentation import Segmentation
 from MahtAILib.scene.alignment import CONTENT_ATTRIBUTE
 from MahtAILib.scene.edits import is_edited, mark_saved
-from MahtAILib.scene.images import numpy_matrix, voxels_of, vtk_matrix
+from MahtAILib.scene.images import ijk_to_ras_of, voxels_of, vtk_matrix
 from MahtAILib.scene.provenance import Provenance, write_provenance
 from MahtAILib.scene.segments import geometry_of, put_segments
 
@@ -92,7 +92,5 @@ def confidence_of(node: Any) -> tuple[NDArray[Any], Geometry] | None:
     """Percent [i, j, k], copied so that another thread may read it, and its geometry; None where there is none."""
     if node is None or node.GetImageData() is None:
         return None
-    matrix = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
     percent = voxels_of(node.GetImageData()).copy(order="K")
-    return percent, Geometry(percent.shape, numpy_matrix(matrix))
+    return percent, Geometry(percent.shape, ijk_to_ras_of(node))

@@ -10,7 +10,7 @@ import slicer
 import vtk
 
 from MahtAILib.client.geometry import Geometry
-from MahtAILib.scene.images import numpy_matrix
+from MahtAILib.scene.images import ijk_to_ras_of, numpy_matrix
 from MahtAILib.scene.layout import VIEWS, View
 
 _OBLIQUE_DEG = 3.0
@@ -159,9 +159,7 @@ def _is_seen(slice_node: Any, ras_mm: tuple[float, float, float]) -> bool:
 
 def _tilt_deg(volume: Any) -> float:
     """How far the voxel axis nearest to head-foot is from it."""
-    matrix = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(matrix)
-    geometry = Geometry(volume.GetImageData().GetDimensions(), numpy_matrix(matrix))
+    geometry = Geometry(volume.GetImageData().GetDimensions(), ijk_to_ras_of(volume))
     return float(np.degrees(np.arccos(np.clip(np.abs(geometry.direction[2]).max(), -1, 1))))
 
 

@@ -18,7 +18,7 @@ from vtk.util import numpy_support
 from MahtAILib.client.geometry import Geometry, check_geometry
 from MahtAILib.errors import ExplainedError
 from MahtAILib.scene.alignment import is_of_the_reader
-from MahtAILib.scene.images import numpy_matrix
+from MahtAILib.scene.images import ijk_to_ras_of, numpy_matrix
 
 
 class VolumeError(ExplainedError):
@@ -139,9 +139,7 @@ def frames_of_volume(node: Any) -> int:
 
 def _ijk_to_ras(node: Any, image: vtk.vtkImageData) -> NDArray[np.float64]:
     """4×4, index in the array → RAS in mm of the world."""
-    matrix = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
-    ijk_to_ras = numpy_matrix(matrix)
+    ijk_to_ras = ijk_to_ras_of(node)
     ijk_to_ras[:, 3] = ijk_to_ras @ [*image.GetExtent()[::2], 1.0]  # an extent may begin elsewhere than at 0
     transform = node.GetParentTransformNode()
     if not is_of_the_reader(transform):  # ours are for the eye only
@@ -151,6 +149,7 @@ def _ijk_to_ras(node: Any, image: vtk.vtkImageData) -> NDArray[np.float64]:
             f"“{node.GetName()}” is under a transform that bends it (“{transform.GetName()}”).",
             "Harden the transform (Slicer: Data module, right click on the transform) or take the volume out of it.",
         )
+    matrix = vtk.vtkMatrix4x4()
     transform.GetMatrixTransformToWorld(matrix)
     return np.asarray(numpy_matrix(matrix) @ ijk_to_ras)
 
