@@ -14,6 +14,7 @@ LIBRARY = MODULE / "MahtAILib"
 HEAVY = {"numpy", "vtk", "requests", "SimpleITK", "pydicom", "scipy", "MahtAILib"}
 FORBIDDEN = {
     "client": {"slicer", "qt", "ctk", "vtk", "torch", "MahtAILib.scene", "MahtAILib.panel"},
+    "cephalometry": {"slicer", "qt", "ctk", "vtk", "torch", "requests", "MahtAILib.scene", "MahtAILib.panel"},
     "local_server": {"slicer", "qt", "ctk", "vtk", "numpy", "torch", "MahtAILib.scene", "MahtAILib.panel"},
     "scene": {"qt", "ctk", "requests", "urllib", "http", "torch", "MahtAILib.panel", "MahtAILib.local_server"},
     "panel": {"requests", "urllib", "http", "vtk", "torch", "mahtai"},
