@@ -25,7 +25,7 @@ from mahtai.training.datasets import (
     split,
 )
 from mahtai.training.lesions import implant_lesion, lesion_statistics
-from mahtai.training.loop import Trainer, region_loss
+from mahtai.training.loop import SegmentationTrainer, region_loss
 from mahtai.training.metrics import bootstrap_mean, score_region
 from mahtai.training.run import train_bundle
 from mahtai.training.settings import Phase, TrainingSettings
@@ -147,10 +147,10 @@ def test_a_run_learns_and_goes_on_where_it_was_stopped(case_folder: Path, tmp_pa
     )
     cases = [load_case(case_folder)]
 
-    def trainer() -> Trainer:
+    def trainer() -> SegmentationTrainer:
         torch.manual_seed(0)
         network = SegResNet(init_filters=8, in_channels=4, out_channels=3, blocks_down=(1, 1), blocks_up=(1,))
-        return Trainer(network, settings, torch.device("cpu"), tmp_path)
+        return SegmentationTrainer(network, settings, torch.device("cpu"), tmp_path)
 
     first = trainer()
     first.run(cases, minutes=5, workers=0, step_limit=50)

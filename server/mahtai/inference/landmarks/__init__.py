@@ -1,0 +1,1 @@
+"""From a lateral cephalogram to landmarks: two-stage localization, uncertainty, and whether to believe it."""

@@ -1,0 +1,121 @@
+"""What is known of a model whose members each left out a fold: each image is judged by the one that never saw it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from mahtai.inference.landmarks.calibration import Calibration
+from mahtai.inference.landmarks.orientation import AS_SHOWN
+from mahtai.inference.landmarks.sampling import Pyramid, moved_back
+from mahtai.inference.landmarks.shape import ShapeModel
+from mahtai.inference.landmarks.stages import Found, Runner, fuse, scale_of
+from mahtai.networks import MAHTNet
+from mahtai.training.landmarks.dataset import PIXEL_MM, Cephalogram, read_grey
+
+COVERAGE = 0.9
+
+_WEIGHTS = np.linspace(0, 1, 11)
+# limits lie this far beyond the worst that was seen on images that were understood
+_MARGIN = 1.5
+# chi-squared with 2 degrees of freedom, 99.9 %
+_LEAST_LANDMARK_LIMIT = 13.8
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What a member said of an image that it had not seen.
+
+    Attributes:
+        located, refined: of the two stages.
+    """
+
+    image: Cephalogram
+    located: Found
+    refined: Found
+
+    def errors_mm(self, weight: np.ndarray) -> np.ndarray:
+        """Radial errors against the mean of the readers with these weights of the refiner; n."""
+        fused = fuse(self.located, self.refined, weight)
+        return np.asarray(np.linalg.norm(fused.points - self.image.mean, axis=1) * PIXEL_MM)
+
+
+def held_out_predictions(
+    network: MAHTNet,
+    folds: Sequence[int],
+    images: Sequence[Cephalogram],
+    device: torch.device,
+    on_progress: Callable[[float, str], None] = lambda fraction, text: None,
+) -> list[HeldOut]:
+    """Ask each member for the images of the fold that it left out."""
+    found = []
+    for number, fold in enumerate(folds):
+        alone = MAHTNet(network.landmarks, 0)
+        alone.locators = network.locators[number : number + 1]
+        alone.refiners = network.refiners[number : number + 1]
+        runner = Runner(alone.eval(), device, "fp32")
+        for image in (one for one in images if one.fold == fold):
+            pyramid = Pyramid(torch.from_numpy(read_grey(image.path).copy()))
+            located = runner.locate(pyramid, AS_SHOWN.frame(pyramid.height, pyramid.width))
+            found.append(HeldOut(image, located, runner.refine(pyramid, located)))
+            on_progress(number / len(folds), f"calibrating on {image.name}")
+    return found
+
+
+def best_weights(held_out: Sequence[HeldOut]) -> np.ndarray:
+    """For each landmark the share of the refiner at which the mean error is least."""
+    landmarks = len(held_out[0].located.points)
+    errors = [np.mean([one.errors_mm(np.full(landmarks, weight)) for one in held_out], axis=0) for weight in _WEIGHTS]
+    return np.asarray(_WEIGHTS[np.argmin(errors, axis=0)])
+
+
+def conformal_quantile(scores: np.ndarray, coverage: float = COVERAGE) -> np.ndarray:
+    """Split-conformal quantile of each column: what a new score stays below with that probability.
+
+    The k-th smallest of m scores with k = ⌈(m + 1) · coverage⌉; V. Vovk et al., "Algorithmic Learning in a
+    Random World", 2005; A. Angelopoulos and S. Bates, "A Gentle Introduction to Conformal Prediction", 2023.
+
+    Raises:
+        ValueError: too few scores for that coverage.
+    """
+    count = len(scores)
+    rank = math.ceil((count + 1) * coverage)
+    if rank > count:
+        raise ValueError(f"{count} images are too few for a coverage of {coverage:.0%}; at least 9 are needed")
+    return np.asarray(np.sort(scores, axis=0)[rank - 1])
+
+
+def calibrate_members(held_out: Sequence[HeldOut], learnt: Sequence[Cephalogram], date: str) -> Calibration:
+    """All that the pipeline needs to know of the model.
+
+    Args:
+        learnt: the training images, for the shapes of heads.
+    """
+    weights = best_weights(held_out)
+    shape = ShapeModel.fitted([image.mean * PIXEL_MM for image in learnt])
+    fused = [fuse(one.located, one.refined, weights) for one in held_out]
+    errors = np.array([one.errors_mm(weights) for one in held_out])
+    expected = np.array([one.expected_error * PIXEL_MM for one in fused])
+    fits = [shape.fit(one.points) for one in fused]
+    located_fits = [shape.fit(one.located.points) for one in held_out]
+    blur = [float(np.median(one.located.expected_error)) * PIXEL_MM for one in held_out]
+    views = np.array([moved_back(one.image.mean, one.located.frame) for one in held_out])
+    return Calibration(
+        refiner_weight=weights,
+        radius_factor=conformal_quantile(errors / expected),
+        least_radius_mm=0.4 * conformal_quantile(errors),
+        largest_shape_distance=_MARGIN * max(fit.distance for fit in located_fits),
+        largest_landmark_distance=max(
+            _LEAST_LANDMARK_LIMIT, float(np.quantile([fit.landmark_distance for fit in fits], 0.998))
+        ),
+        largest_expected_error_mm=_MARGIN * max(blur),
+        view_pixels_per_mm=float(np.mean([1 / (scale_of(one.located.frame) * PIXEL_MM) for one in held_out])),
+        view_centre=views.mean((0, 1)),
+        shape=shape,
+        images=len(held_out),
+        date=date,
+    )
