@@ -13,6 +13,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 TAKEN_ALONG = {
     "MahtAI/MahtAILib/__init__.py": "MahtAILib/__init__.py",
     "MahtAI/MahtAILib/errors.py": "MahtAILib/errors.py",
+    "MahtAI/MahtAILib/cephalometry": "MahtAILib/cephalometry",
     "MahtAI/MahtAILib/client": "MahtAILib/client",
     "models": "mahtai/shipped_models",
 }

@@ -48,12 +48,18 @@ def serve(host: str | None, port: int | None) -> None:
 
 @main.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("mahtai-demo"), show_default=True)
-@click.option("--synthetic", is_flag=True, help="Use a made-up case with known truth instead of the public sample.")
-def demo(output: Path, synthetic: bool) -> None:
-    """Do the main job once on a sample: server, segmentation, saved label version, picture."""
-    from mahtai.demo.run import run_demo
+@click.option("--task", type=click.Choice(["brain", "ceph"]), default="brain", show_default=True)
+@click.option("--synthetic", is_flag=True, help="Use a made-up case with known truth instead of a real sample.")
+def demo(output: Path, task: str, synthetic: bool) -> None:
+    """Do the main job once on a sample: server, result, saved label version, picture."""
+    if task == "ceph":
+        from mahtai.demo.run_ceph import run_ceph_demo
 
-    run_demo(output, synthetic=synthetic)
+        run_ceph_demo(output, synthetic=synthetic)
+    else:
+        from mahtai.demo.run import run_demo
+
+        run_demo(output, synthetic=synthetic)
 
 
 @main.command()
@@ -78,6 +84,48 @@ def segment(output: Path, model: str, device: str, options: tuple[str, ...], **s
     for warning in summary["warnings"]:
         click.secho(warning, fg="yellow")
     click.echo(f"Wrote {output} in {summary['timings_s']['total']:.1f} s.")
+
+
+@main.command()
+@click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The .mrk.json file to write.")
+@click.option("--tracing", type=click.Path(path_type=Path), help="Draw the tracing over the image into this PNG.")
+@click.option("--measurements", type=click.Path(path_type=Path), help="Write all angles and distances into this JSON.")
+@click.option(
+    "--spacing",
+    default="auto",
+    show_default=True,
+    metavar="MM|auto|unknown",
+    help="Size of a pixel in mm; auto takes what a DICOM, NRRD or NIfTI file says, if it can be believed.",
+)
+@click.option("--model", default="ceph_mahtnet", show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps")
+def landmarks(
+    image: Path,
+    output: Path,
+    tracing: Path | None,
+    measurements: Path | None,
+    spacing: str,
+    model: str,
+    device: str,
+) -> None:
+    """Place the landmarks of a lateral cephalogram (PNG, JPEG, TIFF, BMP, DICOM, NRRD) without a server."""
+    from mahtai.landmark_files import landmark_files, table
+
+    made = landmark_files(image, output, model, device, spacing, tracing, measurements)
+    for line in table(made):
+        click.echo(line)
+    scale = made.summary["spacing"]
+    known = f"{scale['mm_per_unit']:.4g} mm a unit" if scale["mm_per_unit"] else "none: angles and ratios only"
+    click.echo(f"Calibration: {known} ({scale['source']}).")
+    for warning in made.summary["warnings"]:
+        click.secho(warning, fg="yellow")
+    if made.summary["indeterminate"]:
+        click.secho("INDETERMINATE: not to be used.", fg="red", bold=True)
+        for reason in made.summary["reasons"]:
+            click.secho(f"  {reason}", fg="red")
+    written = ", ".join(str(path) for path in (output, tracing, measurements) if path is not None)
+    click.echo(f"Wrote {written} in {made.summary['timings_s']['total']:.1f} s.")
 
 
 def _named_values(options: tuple[str, ...]) -> dict[str, str]:
@@ -161,6 +209,7 @@ def pull_model(model: str, archive: Path | None, again: bool) -> None:
 @click.option("--threads", type=int, help="CPU threads for the network.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--start-from", type=click.Path(exists=True, path_type=Path), help="Weights (safetensors) to go on from.")
+@click.option("--member", type=int, help="Train this member of an ensemble only (from 0), to train them side by side.")
 def train(
     bundle: Path,
     data: Path,
@@ -171,11 +220,12 @@ def train(
     threads: int | None,
     device: str,
     start_from: Path | None,
+    member: int | None,
 ) -> None:
     """Train a bundle's network by its configs/train.json. Held-out cases are refused."""
     from mahtai.training.run import train_bundle
 
-    train_bundle(bundle, data, minutes, _names(cases), output, steps, threads, device, start_from)
+    train_bundle(bundle, data, minutes, _names(cases), output, steps, threads, device, start_from, member)
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -192,6 +242,7 @@ def _names(text: str | None) -> list[str] | None:
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE")
 @click.option("--device", default="auto", show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the JSON here too.")
+@click.option("--picture", type=click.Path(path_type=Path), help="Draw the errors by landmark (landmark models).")
 def evaluate(
     model: str,
     data: Path,
@@ -200,11 +251,12 @@ def evaluate(
     options: tuple[str, ...],
     device: str,
     output: Path | None,
+    picture: Path | None,
 ) -> None:
-    """Score a model against reference segmentations: Dice, HD95, volume error, with intervals."""
+    """Score a model against its reference, with intervals: Dice, HD95, volume error; or radial errors in mm."""
     from mahtai.training.run import evaluate_bundle
 
-    result, table = evaluate_bundle(model, data, cases, drop, _named_values(options), device)
+    result, table = evaluate_bundle(model, data, cases, drop, _named_values(options), device, picture)
     click.echo(table)
     if output:
         output.write_text(json.dumps(result, indent=1) + "\n")

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mahtai.errors import MahtaiError
-from mahtai.inference.service import InferenceRequest, run
-from mahtai.models.bundle import is_bundle, read_bundle
-from mahtai.models.catalogue import Catalogue
-from mahtai.progress import StageBar
-from mahtai.settings import Settings
+from mahtai.in_process import OutputError, find_bundle, inference
 
-
-class OutputError(MahtaiError):
-    """The result cannot be written where it was asked for."""
-
-    kind = "output"
-    title = "The result cannot be written"
-    status = 422
+__all__ = ["OutputError", "segment_files"]
 
 
 def segment_files(
@@ -39,23 +27,10 @@ def segment_files(
     """
     if not output.name.endswith(".seg.nrrd"):
         raise OutputError(f"{output.name} does not end in .seg.nrrd.", "Slicer knows a segmentation by that ending.")
-    settings = Settings.from_environment()
-    folder = Path(model)
-    bundle = read_bundle(folder) if is_bundle(folder) else Catalogue(settings.models_path).get(model)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(dir=output.parent, prefix=".mahtai-") as work,
-        StageBar() as bar,
-    ):
-        request = InferenceRequest(
-            model_folder=str(bundle.folder),
-            inputs={channel: str(path) for channel, path in sequences.items()},
-            options=dict(options),
-            output_folder=work,
-            device=device,
-            threads=settings.threads,
-        )
-        found = run(request, bar.show, lambda: False)
+    bundle = find_bundle(model)
+    if bundle.kind != "segmentation":
+        raise OutputError(f"The model {bundle.id} places landmarks; it does not segment.", "Use `mahtai landmarks`.")
+    with inference(sequences, bundle, device, options, output) as found:
         os.replace(found.files["confidence"], output.with_name(output.name[: -len(".seg.nrrd")] + ".confidence.nrrd"))
         os.replace(found.files["segmentation"], output)
     return found.summary

@@ -186,7 +186,7 @@ def test_there_is_no_result_before_the_end(client: httpx.Client) -> None:
     problem(client.get(f"/v1/inferences/{job}/result"), 409, "no-result")
     problem(client.get(f"/v1/inferences/{job}/result/segmentation"), 409, "no-result")
     assert finished(client, job)["state"] == "succeeded"
-    problem(client.get(f"/v1/inferences/{job}/result/landmarks"), 422, "invalid-request")
+    problem(client.get(f"/v1/inferences/{job}/result/heatmap"), 422, "invalid-request")
 
 
 def test_a_refusal_by_the_engine_reaches_the_reader_in_its_own_words(client: httpx.Client) -> None:

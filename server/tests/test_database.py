@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -16,7 +17,7 @@ from mahtai.data_folder import DataFolder, DataFolderInUse, require_room
 from mahtai.db.blobs import add_blob, find_blob
 from mahtai.db.engine import Database, DatabaseUnavailable
 from mahtai.db.migrate import HEAD, NewerDatabase, alembic_config, current_revision, upgrade
-from mahtai.db.tables import Base, VolumeRow
+from mahtai.db.tables import Base, LabelVersionRow, VolumeRow
 from mahtai.volumes.store import StorageFull
 
 
@@ -51,6 +52,34 @@ def test_upgrading_again_changes_nothing(database: Database) -> None:
     upgrade(database)
     with database.read() as session:
         assert find_blob(session, blob(1).sha256) is not None
+
+
+def test_labels_of_the_first_version_are_segmentations(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'old.sqlite'}")
+    with database.connect() as connection:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.commit()
+    with database.write() as session:
+        add_blob(session, blob(1))
+        session.execute(
+            text(
+                "INSERT INTO cases (id, name, task, reference, created_at) VALUES ('c', 'c', 't', 't1c', '2026-01-01')"
+            )
+        )
+        session.execute(
+            text(
+                "INSERT INTO label_versions (id, case_id, number, segmentation, author, role, comment, tools, "
+                "segments, created_at) VALUES ('v', 'c', 1, :sha256, 'a', 'r', '', '{}', '{\"et\": {}}', '2026-01-01')"
+            ),
+            {"sha256": blob(1).sha256},
+        )
+    upgrade(database)
+    with database.read() as session:
+        (row,) = session.scalars(select(LabelVersionRow))
+        assert (row.kind, row.content, row.parts) == ("segmentation", blob(1).sha256, {"et": {}})
+    database.close()
 
 
 def test_tables_of_a_newer_version_are_left_alone(database: Database) -> None:

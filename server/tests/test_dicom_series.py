@@ -235,7 +235,7 @@ def test_nothing_that_names_the_patient_is_read_or_logged(caplog: pytest.LogCapt
     data = zipped(datasets)
     caplog.clear()
     with caplog.at_level("DEBUG"):
-        series = dicom_series.read_series(data, 10**6)
+        series = dicom_series.read_series(dicom_series.read_datasets(data), 10**6)
         series.read()
     assert "Mustermann" not in caplog.text + repr(series)
     assert "19701332" not in caplog.text + repr(series)

@@ -17,7 +17,7 @@ from grids import GRIDS, from_sitk, to_sitk
 from mahtai.errors import MahtaiError
 from mahtai.volumes.formats import VolumeError, check_voxels, describe, read_volume
 from mahtai.volumes.geometry import Geometry
-from mahtai.volumes.volume import Volume
+from mahtai.volumes.volume import Volume, check_is_stack
 from MahtAILib.client import nrrd
 
 AFFINE = np.array([[-0.9, 0, 0, 40], [0, -0.9, 0, 30], [0, 0, 5.5, -20], [0, 0, 0, 1.0]])
@@ -133,7 +133,7 @@ NII = nifti(voxels())
 BAD_FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "no byte": (lambda: b"", "empty \\(0 bytes\\)"),
     "text": (lambda: b"hello, this is not an image", "of no kind that is read here"),
-    "PNG": (lambda: b"\x89PNG\r\n\x1a\n" + bytes(400), "of no kind that is read here"),
+    "PNG without a picture": (lambda: b"\x89PNG\r\n\x1a\n" + bytes(400), "damaged or cut off"),
     "gzip of text": (lambda: gzip.compress(b"text" * 200), "of no kind that is read here"),
     "NRRD cut off in the voxels": (lambda: RAW[:-100], "cut off"),
     "NRRD cut off in the header": (lambda: RAW[:90], "header does not end"),
@@ -227,13 +227,19 @@ def spoilt(value: float) -> np.ndarray:
         (spoilt(np.inf), "not numbers"),
         (spoilt(-np.inf), "not numbers"),
         (np.ones((1, 1, 1)), "one voxel only"),
-        (voxels((6, 7, 1)), "one slice only"),
         (np.ones((4, 4, 4, 2)), "4 dimensions"),
     ],
 )
 def test_a_scan_in_which_nothing_can_be_seen_is_refused(array: np.ndarray, said: str) -> None:
     with pytest.raises(VolumeError, match=said) as caught:
         check_voxels(scan(array))
+    assert caught.value.hint
+
+
+def test_one_slice_is_no_series() -> None:
+    check_is_stack((6, 7, 2))
+    with pytest.raises(VolumeError, match="one slice only") as caught:
+        check_is_stack((6, 7, 1))
     assert caught.value.hint
 
 

@@ -249,7 +249,7 @@ def test_a_network_that_answers_with_another_number_of_regions_is_found(tmp_path
     bundle = bundle_with(tmp_path / "m", WAYS_TO_SAVE["bare checkpoint"])
     with pytest.raises(BundleError, match="was expected"):
         trial_forward(small_network(out_channels=2), bundle, "cpu")
-    with pytest.raises(BundleError, match="fails on a trial volume"):
+    with pytest.raises(BundleError, match="fails on a trial input"):
         trial_forward(small_network(in_channels=3), bundle, "cpu")
 
 

@@ -36,11 +36,12 @@ from MahtAILib.client.errors import (
     WrongTokenError,
 )
 from MahtAILib.client.jobs import Job, JobResult
+from MahtAILib.client.markups import LandmarkFile, LandmarkPoint, MarkupsError, decode_markups, encode_markups
 from MahtAILib.client.nrrd import NrrdError, NrrdHeader, NrrdVolume
 from MahtAILib.client.patience import Patience
 from MahtAILib.client.spool import FlushReport, Receipt, Spool
 from MahtAILib.client.spool_item import RefusedLabel, SpooledLabel
-from MahtAILib.client.study import StudyResult, StudyVolume, segment_study
+from MahtAILib.client.study import LandmarksResult, StudyResult, StudyVolume, detect_landmarks, segment_study
 from MahtAILib.client.volumes import Blob, Upload, pack, upload
 
 __all__ = [
@@ -61,6 +62,10 @@ __all__ = [
     "JobFailedError",
     "JobResult",
     "LabelVersion",
+    "LandmarkFile",
+    "LandmarkPoint",
+    "LandmarksResult",
+    "MarkupsError",
     "NewCase",
     "NewLabel",
     "NotMahtAIError",
@@ -88,6 +93,9 @@ __all__ = [
     "WrongTokenError",
     "add_label",
     "create_case",
+    "decode_markups",
+    "detect_landmarks",
+    "encode_markups",
     "get_case",
     "label_content",
     "list_cases",

@@ -14,6 +14,8 @@ from MahtAILib.client.errors import NotMahtAIError
 from MahtAILib.client.volumes import Blob, fetch, upload
 
 Verdict = Literal["agree", "disagree"]
+Kind = Literal["segmentation", "landmarks"]
+"""What the file of a label version holds; the API names the file after it."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Case:
 
 @dataclass(frozen=True)
 class NewLabel:
-    """What is said about a segmentation when it is saved as a label version.
+    """What is said about a segmentation or landmarks when they are saved as a label version.
 
     Attributes:
         author: who edited it.
@@ -91,9 +93,10 @@ class LabelVersion:
         number: counts within the case.
         parent: id of the version that was edited.
         sibling_of: id of another version made from the same parent in the meantime; both are kept.
-        sha256: of its segmentation file.
+        sha256: of its file.
         author: who saved it.
-        document: all that the server said: role, verdict, Dice against the proposal and so on.
+        kind: ``segmentation`` or ``landmarks``.
+        document: all that the server said: role, verdict, what was changed of the proposal and so on.
     """
 
     id: str
@@ -102,6 +105,7 @@ class LabelVersion:
     sibling_of: str | None
     sha256: str
     author: str
+    kind: Kind = "segmentation"
     document: Mapping[str, Any] = field(repr=False, default_factory=dict)
 
 
@@ -145,7 +149,7 @@ def list_labels(connection: Connection, case_id: str) -> list[LabelVersion]:
 def add_label(
     connection: Connection,
     case_id: str,
-    segmentation: bytes,
+    content: bytes,
     label: NewLabel,
     client_key: str,
     task: Task | None = None,
@@ -155,7 +159,7 @@ def add_label(
     Args:
         connection: to the server.
         case_id: the case.
-        segmentation: a ``.seg.nrrd`` file on the grid of the case's reference volume.
+        content: a ``.seg.nrrd`` file on the grid of the case's reference volume, or a ``.mrk.json`` file of it.
         label: what is said about it.
         client_key: a UUID of this version.
         task: stops the upload when it is stopped.
@@ -163,20 +167,25 @@ def add_label(
     Raises:
         RequestRefusedError: no such case or parent, a file that cannot be read, or another grid.
     """
-    blob = Blob(segmentation)
+    blob = Blob(content)
     upload(connection, [blob], task=task)
-    body: dict[str, Any] = {**asdict(label), "segmentation": blob.sha256, "client_key": client_key}
+    body: dict[str, Any] = {**asdict(label), kind_of(content): blob.sha256, "client_key": client_key}
     condition = {"If-None-Match": "*"} if label.parent is None else {"If-Match": f'"{label.parent}"'}
     return _label(connection.json("POST", f"{_path(case_id)}/labels", body, headers=condition, retry=True, task=task))
 
 
 def label_content(connection: Connection, case_id: str, label: LabelVersion, max_bytes: int = 2**30) -> bytes:
-    """The ``.seg.nrrd`` file of a version, hash checked.
+    """The ``.seg.nrrd`` or ``.mrk.json`` file of a version, hash checked.
 
     Raises:
         DamagedTransferError: it arrived damaged twice.
     """
     return fetch(connection, f"{_path(case_id)}/labels/{quote(label.id, safe='')}/content", label.sha256, max_bytes)
+
+
+def kind_of(content: bytes) -> Kind:
+    """What a label file holds, by its first byte: ``.mrk.json`` is JSON, ``.seg.nrrd`` is not."""
+    return "landmarks" if content[:64].lstrip()[:1] == b"{" else "segmentation"
 
 
 def _path(case_id: str) -> str:
@@ -201,13 +210,15 @@ def _case(document: Any) -> Case:
 
 def _label(document: Any) -> LabelVersion:
     try:
+        kind: Kind = "landmarks" if document.get("kind") == "landmarks" else "segmentation"
         return LabelVersion(
             id=str(document["id"]),
             number=int(document["number"]),
             parent=document.get("parent"),
             sibling_of=document.get("sibling_of"),
-            sha256=str(document["segmentation"]),
+            sha256=str(document[kind]),
             author=str(document.get("author", "")),
+            kind=kind,
             document=document,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:

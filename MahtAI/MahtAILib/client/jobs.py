@@ -51,8 +51,8 @@ class JobResult:
     """What a job made.
 
     Attributes:
-        files: part (``segmentation``, ``confidence``) → file, hash checked.
-        summary: volumes in ml, confidence, warnings, steps, timings, model; plain JSON.
+        files: part (``segmentation``, ``confidence``, ``landmarks``, ``measurements``) → file, hash checked.
+        summary: volumes in ml or landmarks, confidence, warnings, steps, timings, model; plain JSON.
     """
 
     files: dict[str, bytes]

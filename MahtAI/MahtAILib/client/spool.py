@@ -28,6 +28,7 @@ from MahtAILib.client.spool_item import (
     DamagedItemError,
     RefusedLabel,
     SpooledLabel,
+    content_of,
     read_item,
     read_refusal,
     utc_now,
@@ -47,13 +48,13 @@ class Receipt:
         client_key: of the item.
         case_id: of the case that it went to.
         version_id: that the server gave it.
-        segmentation: SHA-256 of what was sent.
+        content: SHA-256 of what was sent.
     """
 
     client_key: str
     case_id: str
     version_id: str
-    segmentation: str
+    content: str
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Spool:
         self,
         server: str,
         case: str | NewCase,
-        segmentation: bytes,
+        content: bytes,
         label: NewLabel,
         *,
         parent_key: str | None = None,
@@ -110,7 +111,7 @@ class Spool:
         Args:
             server: address of the server that it is meant for.
             case: id of the case on that server, or the case to be created.
-            segmentation: a ``.seg.nrrd`` file.
+            content: a ``.seg.nrrd`` or ``.mrk.json`` file.
             label: what is said about it.
             parent_key: key of the spooled version that was edited, where ``label.parent`` is not known yet.
             volumes: files that the server may lack when the case is created.
@@ -123,7 +124,7 @@ class Spool:
             SpoolError: it could not be written; nothing is kept then.
             BadAddressError: ``server`` cannot be read.
         """
-        blobs = list({blob.sha256: blob for blob in (Blob(segmentation), *volumes)}.values())
+        blobs = list({blob.sha256: blob for blob in (Blob(content), *volumes)}.values())
         key = str(uuid.UUID(client_key)) if client_key else str(uuid.uuid4())
         name = f"{self._next_stamp():020d}-{uuid.uuid4()}"
         item = SpooledLabel(
@@ -133,7 +134,7 @@ class Spool:
             case=case,
             label=label,
             parent_key=parent_key,
-            segmentation=blobs[0].sha256,
+            content=blobs[0].sha256,
             files=tuple(blob.sha256 for blob in blobs),
             saved_at=utc_now(),
         )
@@ -171,7 +172,8 @@ class Spool:
         """The server's version of an item, if it has been sent."""
         try:
             document = json.loads((self._sent / f"{uuid.UUID(client_key)}.json").read_bytes())
-            return Receipt(client_key, *(str(document[name]) for name in ("case_id", "version_id", "segmentation")))
+            case_id, version_id = str(document["case_id"]), str(document["version_id"])
+            return Receipt(client_key, case_id, version_id, content_of(document))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -247,15 +249,15 @@ class Spool:
 
     def _send(self, connection: Connection, item: SpooledLabel, task: Task) -> Receipt:
         known = self.receipt(item.client_key)
-        if known is not None and known.segmentation == item.segmentation:
+        if known is not None and known.content == item.content:
             return known  # the last run ended between its receipt and its removal
         label = item.label if item.parent_key is None else replace(item.label, parent=self._parent(item.parent_key))
         upload(connection, [item.read(sha256) for sha256 in item.files], task=task)
         case_id = item.case if isinstance(item.case, str) else create_case(connection, item.case, task).id
-        version = add_label(connection, case_id, item.read(item.segmentation).data, label, item.client_key, task)
-        if version.sha256 != item.segmentation:
+        version = add_label(connection, case_id, item.read(item.content).data, label, item.client_key, task)
+        if version.sha256 != item.content:
             raise RequestRefusedError(
-                "Another segmentation was saved under the same key before; this one was not.",
+                "Another file was saved under the same key before; this one was not.",
                 "Save it once more from the editor.",
                 problem="key-used",
             )
@@ -272,9 +274,9 @@ class Spool:
         return receipt.version_id
 
     def _write_receipt(self, item: SpooledLabel, case_id: str, version: LabelVersion) -> Receipt:
-        document = {"case_id": case_id, "version_id": version.id, "segmentation": item.segmentation, "at": utc_now()}
+        document = {"case_id": case_id, "version_id": version.id, "content": item.content, "at": utc_now()}
         replace_durably(self._sent / f"{uuid.UUID(item.client_key)}.json", json.dumps(document).encode())
-        return Receipt(item.client_key, case_id, version.id, item.segmentation)
+        return Receipt(item.client_key, case_id, version.id, item.content)
 
     def _refuse(self, folder: Path, error: RequestRefusedError | DamagedItemError) -> RefusedLabel:
         hint = error.hint if isinstance(error, RequestRefusedError) else "The files that are left are kept."

@@ -33,10 +33,10 @@ class SpooledLabel:
         client_key: the UUID that makes sending it twice harmless.
         server: address of the server that it is meant for.
         case: id of the case on that server, or the case to be created.
-        label: what is said about the segmentation.
+        label: what is said about it.
         parent_key: ``client_key`` of the version that was edited, if that one was spooled too.
-        segmentation: SHA-256 of its file.
-        files: SHA-256 of all files that must be on the server: the segmentation and perhaps volumes.
+        content: SHA-256 of its file, a segmentation or landmarks.
+        files: SHA-256 of all files that must be on the server: that one and perhaps volumes.
         saved_at: when the reader saved it, UTC.
     """
 
@@ -46,7 +46,7 @@ class SpooledLabel:
     case: str | NewCase
     label: NewLabel
     parent_key: str | None
-    segmentation: str
+    content: str
     files: tuple[str, ...]
     saved_at: str
 
@@ -81,7 +81,7 @@ def write_item(folder: Path, item: SpooledLabel, blobs: Sequence[Blob]) -> None:
         "case": item.case if isinstance(item.case, str) else asdict(item.case),
         "label": asdict(item.label),
         "parent_key": item.parent_key,
-        "segmentation": item.segmentation,
+        "content": item.content,
         "files": list(item.files),
         "saved_at": item.saved_at,
     }
@@ -105,7 +105,7 @@ def read_item(folder: Path) -> SpooledLabel:
             case=case if isinstance(case, str) else NewCase(**case),
             label=NewLabel(**_known(document["label"])),
             parent_key=document["parent_key"],
-            segmentation=str(document["segmentation"]),
+            content=content_of(document),
             files=tuple(map(str, document["files"])),
             saved_at=str(document["saved_at"]),
         )
@@ -160,6 +160,16 @@ def read_refusal(folder: Path) -> RefusedLabel:
 def utc_now() -> str:
     """The time in ISO 8601, UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def content_of(document: dict[str, Any]) -> str:
+    """SHA-256 of the label file that an item or a receipt names.
+
+    Raises:
+        KeyError: it names none.
+    """
+    # items of the first version of this client, which kept segmentations only
+    return str(document["content"] if "content" in document else document["segmentation"])
 
 
 def _known(label: dict[str, Any]) -> dict[str, Any]:

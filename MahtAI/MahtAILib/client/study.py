@@ -1,4 +1,4 @@
-"""The main job in one call: a study goes to the server, a segmentation comes back."""
+"""The main job in one call: a study goes to the server; a segmentation or landmarks come back."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from MahtAILib.client.connection import Connection
 from MahtAILib.client.errors import NotMahtAIError, RequestRefusedError
 from MahtAILib.client.patience import DEFAULT_PATIENCE, Patience
 from MahtAILib.client.volumes import AT_ONCE, Blob, Upload, pack, upload
+
+CEPHALOGRAM = "ceph"
+"""Channel of a cephalogram."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +53,48 @@ class StudyResult:
     confidence: bytes | None
     summary: dict[str, Any]
     upload: Upload
+
+
+@dataclass(frozen=True)
+class LandmarksResult:
+    """What the server made of a cephalogram.
+
+    Attributes:
+        job_id: names the inference, for the label version that will be made from it.
+        inputs: channel → SHA-256 of the image.
+        landmarks: a ``.mrk.json`` file.
+        measurements: a JSON file, or None.
+        summary: what was found of the image, its spacing and the points; warnings, timings, model; plain JSON.
+        upload: what had to travel.
+    """
+
+    job_id: str
+    inputs: dict[str, str]
+    landmarks: bytes
+    measurements: bytes | None
+    summary: dict[str, Any]
+    upload: Upload
+
+
+@dataclass(frozen=True)
+class ModelRun:
+    """What a model made; ``files`` by part, the rest as in ``StudyResult``."""
+
+    job_id: str
+    inputs: dict[str, str]
+    files: dict[str, bytes]
+    summary: dict[str, Any]
+    upload: Upload
+
+    def part(self, name: str) -> bytes:
+        """A file that the result must hold.
+
+        Raises:
+            NotMahtAIError: it does not.
+        """
+        if name not in self.files:
+            raise NotMahtAIError(f"The server's result holds no {name}.", "Check that the model makes such a result.")
+        return self.files[name]
 
 
 def segment_study(
@@ -87,7 +132,49 @@ def segment_study(
         ClientError: the server could not be reached or stayed away too long. The same call goes on where it was.
     """
 
-    def work(task: Task) -> StudyResult:
+    run = run_model(connection, volumes, model, options, on_progress, cancelled, rerun=rerun, patience=patience)
+    return StudyResult(
+        run.job_id, run.inputs, run.part("segmentation"), run.files.get("confidence"), run.summary, run.upload
+    )
+
+
+def detect_landmarks(
+    connection: Connection,
+    image: StudyVolume,
+    model: str,
+    options: Mapping[str, Any] | None = None,
+    on_progress: OnProgress | None = None,
+    cancelled: Cancelled | None = None,
+    *,
+    rerun: bool = False,
+    patience: Patience = DEFAULT_PATIENCE,
+) -> LandmarksResult:
+    """As ``segment_study``, for one cephalogram (W × H × 1, grey) and its landmarks.
+
+    Raises:
+        as ``segment_study``.
+    """
+    volumes = {CEPHALOGRAM: image}
+    run = run_model(connection, volumes, model, options, on_progress, cancelled, rerun=rerun, patience=patience)
+    return LandmarksResult(
+        run.job_id, run.inputs, run.part("landmarks"), run.files.get("measurements"), run.summary, run.upload
+    )
+
+
+def run_model(
+    connection: Connection,
+    volumes: Mapping[str, StudyVolume],
+    model: str,
+    options: Mapping[str, Any] | None = None,
+    on_progress: OnProgress | None = None,
+    cancelled: Cancelled | None = None,
+    *,
+    rerun: bool = False,
+    patience: Patience = DEFAULT_PATIENCE,
+) -> ModelRun:
+    """Volumes out, all parts of the result back, whatever the model is for; see ``segment_study``."""
+
+    def work(task: Task) -> ModelRun:
         task.report("hashing")
         blobs = run_parallel([partial(_pack, volume) for volume in volumes.values()], AT_ONCE)
         task.check()
@@ -98,11 +185,7 @@ def segment_study(
         jobs.cancel_if_cancelled(connection, job.id, task, patience)
         jobs.follow_as_task(connection, job, task, patience)
         result = jobs.result_as_task(connection, job.id, task, patience)
-        if "segmentation" not in result.files:
-            raise NotMahtAIError("The server's result holds no segmentation.", "Check that the model makes one.")
-        return StudyResult(
-            job.id, inputs, result.files["segmentation"], result.files.get("confidence"), result.summary, sent
-        )
+        return ModelRun(job.id, inputs, result.files, result.summary, sent)
 
     return run_cancellable(work, on_progress, cancelled)
 

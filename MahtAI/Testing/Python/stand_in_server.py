@@ -265,7 +265,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.add_label(case_id, body)
             case ["GET", _, "labels", version, "content"]:
                 label = next(label for label in self.state.labels if label["id"] == version)
-                self.send(200, self.state.volumes[label["segmentation"]], "application/octet-stream")
+                self.send(200, self.state.volumes[label[label["kind"]]], "application/octet-stream")
             case _:
                 self.problem(404, "not-found")
 
@@ -277,7 +277,7 @@ class Handler(BaseHTTPRequestHandler):
             self.problem(428, "precondition", f"{condition} is missing.")
         elif self.state.refuse_label and self.state.refuse_label in body["comment"]:
             self.problem(422, "geometry", "The label lies on another grid.", "Use the grid of the T1c.")
-        elif body["segmentation"] not in self.state.volumes:
+        elif body.get("segmentation", body.get("landmarks")) not in self.state.volumes:
             self.problem(422, "volume-missing")
         else:
             with self.state.changed:
@@ -290,6 +290,7 @@ class Handler(BaseHTTPRequestHandler):
         label = {
             **body,
             "id": str(uuid.uuid4()),
+            "kind": "landmarks" if "landmarks" in body else "segmentation",
             "case": case_id,
             "number": len(self.state.labels) + 1,
             "sibling_of": siblings[0] if siblings else None,

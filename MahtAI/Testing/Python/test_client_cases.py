@@ -22,6 +22,7 @@ from MahtAILib.client.cases import (
 )
 from MahtAILib.client.connection import Connection
 from MahtAILib.client.errors import DamagedTransferError, NotMahtAIError, RequestRefusedError
+from MahtAILib.client.markups import LandmarkFile, LandmarkPoint, decode_markups, encode_markups
 
 LABEL = NewLabel(author="A. Reader", role="radiologist", seconds_of_work=93.5, verdict="disagree", comment="rim")
 
@@ -58,6 +59,16 @@ def test_a_first_version_has_no_parent(server: StandIn, connection: Connection, 
     assert server.state.volumes[version.sha256] == b"first"
     assert version.document["verdict"] == "disagree"
     assert version.document["seconds_of_work"] == 93.5
+
+
+def test_landmarks_are_saved_as_such_and_read_again(server: StandIn, connection: Connection, case: Case) -> None:
+    points = LandmarkFile((LandmarkPoint("S", "Sella", (1.0, 2.0, 0.0), "confirmed"),), "isbi19")
+    version = add_label(connection, case.id, encode_markups(points), LABEL, _key())
+    assert version.kind == "landmarks"
+    assert server.state.labels[0]["landmarks"] == version.sha256
+    assert "segmentation" not in server.state.labels[0]
+    assert decode_markups(label_content(connection, case.id, version)) == points
+    assert list_labels(connection, case.id) == [version]
 
 
 def test_a_second_version_names_its_parent(connection: Connection, case: Case) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 import time
@@ -57,7 +58,7 @@ def test_an_item_is_there_for_whoever_opens_the_folder_next(tmp_path: Path) -> N
     key = Spool(tmp_path).add("localhost:8391", "case-1", b"segmentation", label)
     (item,) = Spool(tmp_path).pending()
     assert (item.client_key, item.server, item.case, item.label) == (key, "http://localhost:8391", "case-1", label)
-    assert item.read(item.segmentation).data == b"segmentation"
+    assert item.read(item.content).data == b"segmentation"
 
 
 def test_items_are_sent_in_the_order_in_which_they_were_saved(
@@ -202,7 +203,7 @@ def test_what_the_server_refuses_for_good_is_set_aside_with_the_reason_and_the_r
     assert report.refused == (refused,)
     assert (refused.reason, refused.hint) == ("The label lies on another grid.", "Use the grid of the T1c.")
     assert refused.item is not None
-    assert refused.item.read(refused.item.segmentation).data == b"segmentation bad"
+    assert refused.item.read(refused.item.content).data == b"segmentation bad"
 
 
 def test_what_was_refused_can_be_sent_again(server: StandIn, spool: Spool, connection: Connection) -> None:
@@ -267,9 +268,21 @@ def test_another_version_under_a_key_that_was_used_is_set_aside_and_not_dropped(
     spool.flush(connection)
     _add(spool, server.url, "other", client_key=key)
     (refused,) = spool.flush(connection).refused
-    assert "Another segmentation" in refused.reason
+    assert "Another file" in refused.reason
     assert refused.item is not None
-    assert refused.item.read(refused.item.segmentation).data == b"segmentation other"
+    assert refused.item.read(refused.item.content).data == b"segmentation other"
+
+
+def test_an_item_of_the_first_version_of_the_client_is_still_sent(
+    server: StandIn, connection: Connection, spool: Spool, case: None
+) -> None:
+    _add(spool, server.url, "old")
+    path = spool.pending()[0].folder / "item.json"
+    document = json.loads(path.read_bytes())
+    document["segmentation"] = document.pop("content")
+    path.write_text(json.dumps(document))
+    (sent,) = spool.flush(connection).sent
+    assert server.state.volumes[sent.content] == b"segmentation old"
 
 
 @pytest.mark.parametrize("damage", ["segmentation", "description", "no description", "no segmentation"])
@@ -278,7 +291,7 @@ def test_an_item_damaged_on_disk_is_set_aside_and_the_rest_goes(
 ) -> None:
     _add(spool, server.url, "damaged")
     (item,) = spool.pending()
-    path = item.folder / ("item.json" if "description" in damage else f"{item.segmentation}.bin")
+    path = item.folder / ("item.json" if "description" in damage else f"{item.content}.bin")
     path.unlink() if damage.startswith("no") else path.write_bytes(path.read_bytes()[:-20])
     _add(spool, server.url, "whole")
     report = spool.flush(connection)

@@ -83,7 +83,7 @@ def test_a_crash_at_any_step_of_saving_leaves_a_whole_item_or_none(tmp_path: Pat
         items = Spool(folder).pending()
         assert len(items) == 1 if returned else len(items) <= 1
         for item in items:
-            assert item.read(item.segmentation).data == b"segmentation first"
+            assert item.read(item.content).data == b"segmentation first"
         if returned:
             assert step > 4
             return
@@ -158,7 +158,7 @@ def test_what_was_said_to_be_saved_survives_kill_9(tmp_path: Path) -> None:
     kept = {item.client_key: item for item in Spool(tmp_path).pending()}
     assert set(told) <= set(kept)
     for item in kept.values():
-        assert len(item.read(item.segmentation).data) == 100_000
+        assert len(item.read(item.content).data) == 100_000
 
 
 def test_two_processes_that_send_at_once_send_each_item_once(server: StandIn, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from MahtAILib.client.errors import (
 )
 from MahtAILib.client.nrrd import NrrdError, decode
 from MahtAILib.client.patience import Patience
-from MahtAILib.client.study import StudyResult, StudyVolume, segment_study
+from MahtAILib.client.study import StudyResult, StudyVolume, detect_landmarks, segment_study
 
 PATIENCE = Patience(poll_s=0.01, silence_s=5.0, relisten_s=0.02, gone_s=10.0)
 CHANNELS = ("t1c", "t1", "t2", "flair")
@@ -107,6 +107,21 @@ def test_a_result_without_segmentation_is_told(server: StandIn, connection: Conn
     del server.state.parts["segmentation"]
     with pytest.raises(NotMahtAIError, match="no segmentation"):
         _segment(connection, Engine(server))
+
+
+def test_a_cephalogram_goes_in_and_landmarks_come_out(server: StandIn, connection: Connection) -> None:
+    server.state.parts = {"landmarks": b'{"markups": []}', "measurements": b"{}"}
+    image = StudyVolume(np.arange(40 * 50, dtype=np.uint16).reshape(40, 50, 1), np.diag([-1.0, -1.0, 1.0, 1.0]))
+    engine = Engine(server)
+    result = detect_landmarks(connection, image, "ceph_mahtnet", None, engine.hear, patience=PATIENCE)
+    assert (result.landmarks, result.measurements) == (b'{"markups": []}', b"{}")
+    np.testing.assert_array_equal(decode(server.state.volumes[result.inputs["ceph"]]).array, image.array)
+
+
+def test_a_result_without_landmarks_is_told(server: StandIn, connection: Connection) -> None:
+    image = StudyVolume(np.zeros((40, 50, 1), np.uint8), np.eye(4))
+    with pytest.raises(NotMahtAIError, match="no landmarks"):
+        detect_landmarks(connection, image, "ceph_mahtnet", None, Engine(server).hear, patience=PATIENCE)
 
 
 def test_a_job_that_fails_says_why(server: StandIn, connection: Connection) -> None:

@@ -26,6 +26,15 @@ HEARTBEAT_S = 10.0
 QUIET_S = 0.05
 """Pause after an event, so that a stage that reports a thousand times a second sends twenty events."""
 
+PartName = Literal["segmentation", "confidence", "landmarks", "measurements"]
+
+_ENDINGS: dict[PartName, str] = {
+    "segmentation": ".seg.nrrd",
+    "confidence": ".nrrd",
+    "landmarks": ".mrk.json",
+    "measurements": ".json",
+}
+
 router = APIRouter(prefix="/v1/inferences", tags=["inferences"], responses=problems(401))
 
 
@@ -104,9 +113,13 @@ class PartOut(Answer):
 class ResultOut(Answer):
     """What a succeeded inference made; the files are at ``…/result/{part}``."""
 
-    segmentation: PartOut
+    segmentation: PartOut | None = None
     confidence: PartOut | None = None
-    summary: dict[str, Any] = Field(description="Volumes in ml, confidence, warnings, steps, timings, model, labels.")
+    landmarks: PartOut | None = None
+    measurements: PartOut | None = None
+    summary: dict[str, Any] = Field(
+        description="Volumes in ml or landmarks, confidence, warnings, steps, timings, model, labels."
+    )
 
 
 @router.post(
@@ -161,10 +174,12 @@ def get_result(inference: str, services: Called) -> ResultOut:
 
 
 @router.get("/{inference}/result/{part}", response_class=FileResponse, responses={**FILE, **problems(404, 409)})
-def get_result_file(inference: str, part: Literal["segmentation", "confidence"], services: Called) -> FileResponse:
-    """One file of the result: `segmentation` (.seg.nrrd for Slicer) or `confidence` (.nrrd)."""
+def get_result_file(inference: str, part: PartName, services: Called) -> FileResponse:
+    """One file of the result: `segmentation` (.seg.nrrd) and `confidence` (.nrrd) of a model that segments,
+    `landmarks` (.mrk.json) and `measurements` (.json) of one that places landmarks.
+    """
     found, path = services.jobs.result_file(inference, part)
-    name = "segmentation.seg.nrrd" if part == "segmentation" else f"{part}.nrrd"
+    name = part + _ENDINGS[part]
     return FileResponse(path, media_type=found.media_type, filename=name, headers=private_headers(found.sha256))
 
 

@@ -15,6 +15,7 @@ from mahtai.api.services import Called
 from mahtai.api.volumes import private_headers
 from mahtai.cases.label_version import LabelDraft, LabelVersion
 from mahtai.errors import MahtaiError
+from mahtai.models.bundle_base import Kind
 
 router = APIRouter(prefix="/v1/cases/{case}/labels", tags=["labels"], responses=problems(401))
 
@@ -35,8 +36,16 @@ class ParentUnclear(MahtaiError):
     status = 422
 
 
+class FileUnclear(MahtaiError):
+    """A label names no file, or two."""
+
+    kind = "label-file"
+    title = "The file of the label is not clear"
+    status = 422
+
+
 class LabelIn(Form):
-    """A label version to save."""
+    """A label version to save: a segmentation or landmarks."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -55,7 +64,12 @@ class LabelIn(Form):
         }
     )
 
-    segmentation: Sha256 = Field(description="SHA-256 of a .seg.nrrd that was uploaded with PUT /v1/volumes.")
+    segmentation: Sha256 | None = Field(
+        None, description="SHA-256 of a .seg.nrrd that was uploaded with PUT /v1/volumes."
+    )
+    landmarks: Sha256 | None = Field(
+        None, description="SHA-256 of a .mrk.json that was uploaded with PUT /v1/volumes. One of the two is given."
+    )
     parent: Identifier | None = Field(None, description="The version that was edited; must agree with If-Match.")
     client_key: Identifier | None = Field(None, description="The same key again gives the same version.")
     author: Name
@@ -67,8 +81,21 @@ class LabelIn(Form):
     tools: dict[Name, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict, max_length=100)
 
     def draft(self, parent: str | None) -> LabelDraft:
-        """For the service; ``parent`` as the headers say."""
-        return LabelDraft(**{**self.model_dump(), "parent": parent})
+        """For the service; ``parent`` as the headers say.
+
+        Raises:
+            FileUnclear: not exactly one file is named.
+        """
+        files: dict[Kind, str | None] = {"segmentation": self.segmentation, "landmarks": self.landmarks}
+        given = [(kind, content) for kind, content in files.items() if content is not None]
+        if len(given) != 1:
+            raise FileUnclear(
+                f"A label is one file; {'none was' if not given else 'two were'} named. Nothing was saved.",
+                "Send the SHA-256 of a .seg.nrrd as segmentation, or that of a .mrk.json as landmarks.",
+            )
+        kind, content = given[0]
+        said = self.model_dump(exclude={"segmentation", "landmarks"})
+        return LabelDraft(**{**said, "parent": parent, "kind": kind, "content": content})
 
 
 class SegmentOut(Answer):
@@ -80,11 +107,31 @@ class SegmentOut(Answer):
     volume_ml: float
 
 
+class PointOut(Answer):
+    """A landmark of a label."""
+
+    name: str
+    state: str = Field(description="`ai`, `moved`, `confirmed`, `manual` (placed by hand) or `missing`.")
+    position_lps: list[float] | None = Field(description="In units of the image's space; null where it is missing.")
+
+
 class ComparisonOut(Answer):
     """Difference to another segmentation."""
 
     voxels_changed: int
     dice: dict[str, float] = Field(description="By segment id; 1 where both are empty.")
+
+
+class PointComparisonOut(Answer):
+    """Difference to other landmarks."""
+
+    points_moved: int
+    points_added: int
+    points_removed: int
+    mean_distance: float | None = Field(description="Radial, over all landmarks of both.")
+    largest_distance: float | None
+    distance: dict[str, float] = Field(description="By landmark id.")
+    unit: Literal["mm", "unit"] = Field(description="`unit`: of the image's own space, which is not calibrated.")
 
 
 class LabelVersionOut(Answer):
@@ -93,7 +140,9 @@ class LabelVersionOut(Answer):
     id: str
     case: str
     number: int
-    segmentation: Sha256
+    kind: Literal["segmentation", "landmarks"]
+    segmentation: Sha256 | None = Field(description="Of the .seg.nrrd, if the label is one.")
+    landmarks: Sha256 | None = Field(description="Of the .mrk.json, if the label is one.")
     bytes: int
     author: str
     role: str
@@ -108,14 +157,22 @@ class LabelVersionOut(Answer):
     verdict: Literal["agree", "disagree"] | None
     comment: str
     tools: dict[str, float]
-    segments: dict[str, SegmentOut]
-    against_proposal: ComparisonOut | None
-    against_parent: ComparisonOut | None
+    segments: dict[str, SegmentOut] = Field(description="Of a segmentation, by segment id.")
+    points: dict[str, PointOut] = Field(description="Of landmarks, by landmark id.")
+    against_proposal: ComparisonOut | PointComparisonOut | None
+    against_parent: ComparisonOut | PointComparisonOut | None
 
     @classmethod
     def of(cls, version: LabelVersion) -> LabelVersionOut:
         """From the service's view of the version."""
-        return cls.model_validate(version)
+        holds_points = version.kind == "landmarks"
+        own = {
+            "segmentation": None if holds_points else version.content,
+            "landmarks": version.content if holds_points else None,
+            "segments": {} if holds_points else version.parts,
+            "points": version.parts if holds_points else {},
+        }
+        return cls.model_validate({**vars(version), **own})
 
 
 class LabelVersionsOut(Answer):
@@ -168,11 +225,14 @@ def get_label(case: str, version: str, response: Response, services: Called) -> 
 
 @router.get("/{version}/content", response_class=FileResponse, responses={**FILE, **problems(404)})
 def get_label_content(case: str, version: str, services: Called) -> FileResponse:
-    """The .seg.nrrd file of a version, byte for byte as it was saved."""
+    """The .seg.nrrd or .mrk.json file of a version, byte for byte as it was saved."""
     found, path = services.labels.content(case, version)
-    headers = private_headers(found.segmentation)
+    kind = services.labels.kind_of(found)
     return FileResponse(
-        path, media_type="application/x-nrrd", filename=f"label-{found.number}.seg.nrrd", headers=headers
+        path,
+        media_type=kind.media_type,
+        filename=kind.file_name.format(found.number),
+        headers=private_headers(found.content),
     )
 
 

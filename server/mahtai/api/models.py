@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import ConfigDict, Field
@@ -38,6 +38,15 @@ class CodeOut(Answer):
     meaning: str
 
 
+class LandmarkOut(Answer):
+    """A landmark that a model places."""
+
+    id: str
+    name: str
+    definition: str
+    kind: Literal["bone", "tooth", "soft"]
+
+
 class LabelOut(Answer):
     """A segment of a model's result; ``codes`` by category, type, region."""
 
@@ -59,11 +68,14 @@ class ModelOut(Answer):
     description: str
     task: str
     state: str = Field(description="`ready`, or why it cannot run.")
+    kind: Literal["segmentation", "landmarks"]
     channels: list[ChannelOut]
-    regions: list[RegionOut]
-    labels: list[LabelOut]
-    missing_channels_ok: bool
-    spacing_mm: list[float]
+    regions: list[RegionOut] = Field(default_factory=list, description="Of a model that segments.")
+    labels: list[LabelOut] = Field(default_factory=list, description="Of a model that segments.")
+    missing_channels_ok: bool = False
+    spacing_mm: list[float] | None = Field(None, description="Of a model that segments.")
+    landmark_set: str | None = Field(None, description="Of a model that places landmarks, such as `isbi19`.")
+    landmarks: list[LandmarkOut] = Field(default_factory=list, description="Of a model that places landmarks.")
     licence: str
     intended_use: str
     metrics: dict[str, Any]

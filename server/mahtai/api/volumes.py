@@ -32,17 +32,19 @@ _checks: CapacityLimiter | None = None
 
 
 class VolumeOut(Answer):
-    """A volume or a label file on the server."""
+    """A volume or a label file on the server; a list of landmarks has no voxels."""
 
     sha256: Sha256
     bytes: int
-    kind: Literal["volume", "segmentation"]
+    kind: Literal["volume", "segmentation", "landmarks", "measurements"]
     format: str
-    dtype: str
-    shape: list[int] = Field(description="Voxels along I, J, K.")
-    spacing_mm: list[float]
-    ijk_to_ras: list[list[float]] = Field(description="4×4, voxel indices to RAS in mm.")
-    left_handed: bool
+    dtype: str | None = None
+    shape: list[int] | None = Field(None, description="Voxels along I, J, K.")
+    spacing_mm: list[float] | None = None
+    ijk_to_ras: list[list[float]] | None = Field(None, description="4×4, voxel indices to RAS in mm.")
+    left_handed: bool | None = None
+    points: int | None = Field(None, description="Landmarks with a position.")
+    landmark_set: str | None = None
     warnings: list[str]
     created_at: datetime
 
@@ -85,7 +87,8 @@ async def upload_volume(
     services: Called,
     content_encoding: Annotated[str, Header(description="`identity`, `gzip` or `zstd`.")] = "identity",
 ) -> VolumeOut:
-    """Upload a volume (NRRD, NIfTI, a zip of one DICOM series) or a segmentation (.seg.nrrd).
+    """Upload a volume (NRRD, NIfTI, a zip of one DICOM series), a 2-D image (PNG, JPEG, TIFF, BMP, DICOM CR or DX),
+    a segmentation (.seg.nrrd) or landmarks (.mrk.json).
 
     It is hashed, and its header and voxels are checked; what is refused leaves nothing behind. 200 if the server
     had it already.

@@ -16,8 +16,8 @@ class BlobRecord:
     """An accepted volume, label file or part of a result.
 
     Attributes:
-        kind: ``volume`` or ``segmentation``. format: such as ``nrrd``.
-        info: geometry, voxel type and the like, as ``VolumeInfo.as_json`` gives them.
+        kind: ``volume``, ``segmentation``, ``landmarks`` or ``measurements``. format: such as ``nrrd``.
+        info: of a volume or segmentation geometry, voxel type and the like, as ``VolumeInfo.as_json`` gives them.
     """
 
     sha256: str

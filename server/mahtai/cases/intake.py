@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from mahtai.cases.blob import BlobRecord
+from mahtai.cases.blob_check import check_file
 from mahtai.cases.decoding import Decoder, decoder_for
 from mahtai.data_folder import require_room
 from mahtai.db.blobs import add_blob, find_blob, find_blobs
 from mahtai.db.engine import Database
 from mahtai.errors import MahtaiError
 from mahtai.settings import Settings
-from mahtai.volumes.segmentation_file import decode_segmentation
 from mahtai.volumes.store import BlobStore, Reception, UnknownBlob
 
 
@@ -149,20 +149,3 @@ class Upload:
         self._decoder.finish()
         path = self.reception.verify()
         return self._intake.keep(self.reception, check_file(path, self._sha256))
-
-
-def check_file(path: Path, sha256: str) -> BlobRecord:
-    """Look at a file that somebody sent: header, length and voxels.
-
-    Raises:
-        VolumeError, GeometryError: it is none that can be worked with.
-    """
-    # the DICOM library takes long to load, and the start of the server shall not wait for it
-    from mahtai.volumes.formats import check_voxels, describe, read_volume
-
-    info = describe(path)
-    if info.kind == "segmentation":
-        decode_segmentation(path.read_bytes())
-    else:
-        check_voxels(read_volume(path))
-    return BlobRecord(sha256, path.stat().st_size, info.kind, info.format, info.as_json())

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from mahtai.cases.comparison import Comparison, SegmentContent
+from mahtai.cases.label_kind import LabelError
+from mahtai.cases.landmark_labels import PointComparison, PointContent
+from mahtai.cases.segment_labels import Comparison, SegmentContent
 from mahtai.errors import MahtaiError
+from mahtai.models.bundle_base import Kind
 
 Verdict = Literal["agree", "disagree"]
 
@@ -19,14 +22,6 @@ class UnknownVersion(MahtaiError):
     kind = "unknown-version"
     title = "There is no such label version"
     status = 404
-
-
-class LabelError(MahtaiError):
-    """A label that does not fit its case."""
-
-    kind = "label"
-    title = "The label cannot be saved"
-    status = 422
 
 
 class UnknownParent(LabelError):
@@ -41,19 +36,13 @@ class UnknownProposal(LabelError):
     kind = "unknown-proposal"
 
 
-class WrongGrid(LabelError):
-    """The label's voxels are not those of the case's reference volume."""
-
-    kind = "label-grid"
-    title = "The label lies on another grid"
-
-
 @dataclass(frozen=True)
 class LabelDraft:
     """What somebody wants to save.
 
     Attributes:
-        segmentation: SHA-256 of an uploaded ``.seg.nrrd``.
+        kind: of the file, named like the part of a result that it was made from.
+        content: SHA-256 of an uploaded ``.seg.nrrd`` or ``.mrk.json``.
         parent: id of the version that was edited; None for a first one.
         client_key: the same key again gives the version that there is, so that a retry saves once.
         inference: the AI proposal that was corrected, if any.
@@ -61,7 +50,8 @@ class LabelDraft:
         tools: seconds or uses by editing tool.
     """
 
-    segmentation: str
+    kind: Kind
+    content: str
     author: str
     role: str
     parent: str | None = None
@@ -81,14 +71,15 @@ class LabelVersion:
         number: 1, 2, … in its case.
         sibling_of: the first other version with the same parent, if there was one already: both are kept.
         model, model_version, model_sha256: copied from the inference.
-        segments: id → content.
+        parts: segment or landmark id → what the label holds of it.
         against_proposal, against_parent: what was changed; None where there is nothing to compare with.
     """
 
     id: str
     case: str
     number: int
-    segmentation: str
+    kind: Kind
+    content: str
     bytes: int
     author: str
     role: str
@@ -103,6 +94,6 @@ class LabelVersion:
     verdict: Verdict | None
     comment: str
     tools: Mapping[str, float]
-    segments: Mapping[str, SegmentContent]
-    against_proposal: Comparison | None
-    against_parent: Comparison | None
+    parts: Mapping[str, SegmentContent | PointContent]
+    against_proposal: Comparison | PointComparison | None
+    against_parent: Comparison | PointComparison | None

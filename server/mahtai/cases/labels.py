@@ -4,34 +4,36 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from mahtai.cases.comparison import Comparison, SegmentContent, compare, contents
+from mahtai.cases.label_kind import LabelError, LabelKind, WrongGrid
 from mahtai.cases.label_version import (
     LabelDraft,
-    LabelError,
     LabelVersion,
     UnknownParent,
     UnknownProposal,
     UnknownVersion,
     Verdict,
-    WrongGrid,
 )
+from mahtai.cases.landmark_labels import LandmarkLabels
+from mahtai.cases.segment_labels import SegmentLabels
 from mahtai.cases.studies import KeyReused, find_case, reference_geometry
 from mahtai.db.blobs import find_blob
 from mahtai.db.engine import Database, insist
 from mahtai.db.tables import InferenceRow, LabelVersionRow
 from mahtai.jobs.inference import VolumeMissing
-from mahtai.volumes.segmentation_file import decode_segmentation, on_grid
+from mahtai.models.bundle_base import Kind
 from mahtai.volumes.store import BlobStore
-from mahtai.volumes.volume import VolumeError
 from MahtAILib.client.geometry import Geometry
-from MahtAILib.client.segmentation import Segmentation
+
+KINDS: Mapping[Kind, LabelKind[Any]] = {"segmentation": SegmentLabels(), "landmarks": LandmarkLabels()}
+
+_BLOB_WORDS = {kind: found.word for kind, found in KINDS.items()} | {"volume": "a scan"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Labels:
         Raises:
             UnknownCase, UnknownParent, UnknownProposal: it refers to something that is not there.
             VolumeMissing: the file was not uploaded.
-            LabelError, WrongGrid: the file is no segmentation of this case.
+            LabelError, WrongGrid: the file is no label of this case.
             KeyReused: the client key stands for another file.
             StorageFull, DatabaseUnavailable: nothing was saved.
         """
@@ -104,7 +106,11 @@ class Labels:
             UnknownBlob: the file is gone from the store.
         """
         found = self.get(case_id, version)
-        return found, self._store.path(found.segmentation)
+        return found, self._store.path(found.content)
+
+    def kind_of(self, version: LabelVersion) -> LabelKind[Any]:
+        """What is to be known of the version's file."""
+        return KINDS[version.kind]
 
     def _known(self, session: Session, case_id: str, draft: LabelDraft) -> LabelVersion | None:
         if draft.client_key is None:
@@ -115,35 +121,29 @@ class Labels:
         row = session.scalar(wanted)
         if row is None:
             return None
-        if (row.segmentation, row.parent_id) != (draft.segmentation, draft.parent):
+        if (row.content, row.parent_id) != (draft.content, draft.parent):
             raise KeyReused("This client key stands for another label already.", "Use a new key for a new version.")
         return _view(session, row)
 
     def _measure(self, draft: LabelDraft, origin: _Origin) -> dict[str, Any]:
         """Columns that follow from the files: contents, and changes against proposal and parent."""
-        saved = self._segmentation(draft.segmentation, origin.geometry)
+        kind = KINDS[draft.kind]
+        saved = kind.read(self._store.read_bytes(draft.content), origin.geometry)
         model, version, sha256 = origin.model or (None, None, None)
         return {
             "model": model,
             "model_version": version,
             "model_sha256": sha256,
-            "segments": {segment: asdict(content) for segment, content in contents(saved).items()},
-            "against_proposal": self._compare(saved, origin.proposal_blob),
-            "against_parent": self._compare(saved, origin.parent_blob),
+            "parts": kind.parts(saved),
+            "against_proposal": self._compare(kind, saved, origin.proposal_blob, origin.geometry),
+            "against_parent": self._compare(kind, saved, origin.parent_blob, origin.geometry),
         }
 
-    def _segmentation(self, sha256: str, grid: Geometry) -> Segmentation:
-        segmentation = decode_segmentation(self._store.read_bytes(sha256))
-        try:
-            return on_grid(segmentation, grid)
-        except VolumeError as error:
-            raise WrongGrid(error.reason, error.hint) from error
-
-    def _compare(self, saved: Segmentation, other: str | None) -> dict[str, Any] | None:
+    def _compare(self, kind: LabelKind[Any], saved: Any, other: str | None, grid: Geometry) -> dict[str, Any] | None:
         if other is None or not self._store.has(other):
             return None
         try:
-            return asdict(compare(saved, self._segmentation(other, saved.geometry)))
+            return kind.compare(saved, kind.read(self._store.read_bytes(other), grid))
         except WrongGrid:  # the proposal was made on the grid of another volume
             return None
 
@@ -165,7 +165,8 @@ class Labels:
                 parent_id=draft.parent,
                 sibling_of=session.scalar(siblings.order_by(LabelVersionRow.number).limit(1)),
                 client_key=draft.client_key,
-                segmentation=draft.segmentation,
+                kind=draft.kind,
+                content=draft.content,
                 author=draft.author,
                 role=draft.role,
                 inference_id=draft.inference,
@@ -182,16 +183,17 @@ class Labels:
 
 def _look_up(session: Session, case_id: str, draft: LabelDraft) -> _Origin:
     geometry = reference_geometry(session, find_case(session, case_id))
-    blob = find_blob(session, draft.segmentation)
+    blob = find_blob(session, draft.content)
     if blob is None:
         raise VolumeMissing(
-            "The server does not have the segmentation file.",
+            f"The server does not have the file of {KINDS[draft.kind].word}.",
             "Upload it first; nothing was saved.",
-            (draft.segmentation,),
+            (draft.content,),
         )
-    if blob.kind != "segmentation":
+    if blob.kind != draft.kind:
         raise LabelError(
-            "What was sent is a scan, not a segmentation.", "Save the segmentation itself (.seg.nrrd) as the label."
+            f"What was sent is {_BLOB_WORDS.get(blob.kind, 'another file')}, not {KINDS[draft.kind].word}.",
+            "Save the segmentation (.seg.nrrd) or the landmarks (.mrk.json) themselves as the label.",
         )
     parent_blob = None
     if draft.parent is not None:
@@ -201,21 +203,21 @@ def _look_up(session: Session, case_id: str, draft: LabelDraft) -> _Origin:
                 "The version that was edited is not one of this case. Nothing was saved.",
                 "Open the list of versions again and choose the one that you edited.",
             )
-        parent_blob = parent.segmentation
-    proposal_blob, model = _proposal(session, draft.inference)
+        parent_blob = parent.content if parent.kind == draft.kind else None
+    proposal_blob, model = _proposal(session, draft)
     return _Origin(geometry, parent_blob, proposal_blob, model)
 
 
-def _proposal(session: Session, inference: str | None) -> tuple[str | None, tuple[str, str, str] | None]:
-    if inference is None:
+def _proposal(session: Session, draft: LabelDraft) -> tuple[str | None, tuple[str, str, str] | None]:
+    if draft.inference is None:
         return None, None
-    row = session.scalar(select(InferenceRow).where(InferenceRow.id == inference))
+    row = session.scalar(select(InferenceRow).where(InferenceRow.id == draft.inference))
     if row is None or row.state != "succeeded":
         raise UnknownProposal(
             "The inference that this label comes from has no result on this server. Nothing was saved.",
             "Save it without the inference, or run the model again.",
         )
-    part = (row.parts or {}).get("segmentation", {})
+    part = (row.parts or {}).get(draft.kind, {})
     return part.get("sha256"), (row.model, row.model_version, row.model_sha256)
 
 
@@ -227,12 +229,14 @@ def _find_version(session: Session, case_id: str, version: str) -> LabelVersionR
 
 
 def _view(session: Session, row: LabelVersionRow) -> LabelVersion:
-    blob = find_blob(session, row.segmentation)
+    blob = find_blob(session, row.content)
+    kind = KINDS[cast("Kind", row.kind)]
     return LabelVersion(
         id=row.id,
         case=row.case_id,
         number=row.number,
-        segmentation=row.segmentation,
+        kind=cast("Kind", row.kind),
+        content=row.content,
         bytes=0 if blob is None else blob.bytes,
         author=row.author,
         role=row.role,
@@ -247,11 +251,7 @@ def _view(session: Session, row: LabelVersionRow) -> LabelVersion:
         verdict=cast("Verdict | None", row.verdict),
         comment=row.comment,
         tools=row.tools,
-        segments={segment: SegmentContent(**content) for segment, content in row.segments.items()},
-        against_proposal=_comparison(row.against_proposal),
-        against_parent=_comparison(row.against_parent),
+        parts={part: kind.part_of(held) for part, held in row.parts.items()},
+        against_proposal=None if row.against_proposal is None else kind.comparison_of(row.against_proposal),
+        against_parent=None if row.against_parent is None else kind.comparison_of(row.against_parent),
     )
-
-
-def _comparison(stored: Mapping[str, Any] | None) -> Comparison | None:
-    return None if stored is None else Comparison(**stored)

@@ -151,7 +151,7 @@ class Cases:
             )
         for slot, sha256 in volumes.items():
             if self._intake.get(sha256)[0].kind != "volume":
-                raise CaseError(f"What was chosen for {slot} is a segmentation, not a scan.", "Choose the scan itself.")
+                raise CaseError(f"What was chosen for {slot} is no scan.", "Choose the scan itself.")
 
 
 def reference_slot(slots: Mapping[str, str]) -> str:

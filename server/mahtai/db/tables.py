@@ -141,7 +141,10 @@ class CaseVolumeRow(Base):
 
 
 class LabelVersionRow(Base):
-    """A saved label. Rows are only ever added."""
+    """A saved label: a segmentation, or landmarks. Rows are only ever added.
+
+    ``parts``, ``against_proposal`` and ``against_parent`` are what the kind of label says of the file.
+    """
 
     __tablename__ = "label_versions"
     __table_args__ = (UniqueConstraint("case_id", "number"), UniqueConstraint("case_id", "client_key"))
@@ -152,7 +155,8 @@ class LabelVersionRow(Base):
     parent_id: Mapped[str | None] = mapped_column(ForeignKey("label_versions.id"), index=True)
     sibling_of: Mapped[str | None] = mapped_column(ForeignKey("label_versions.id"))
     client_key: Mapped[str | None] = mapped_column(String(64))
-    segmentation: Mapped[str] = mapped_column(ForeignKey("volumes.sha256"))
+    kind: Mapped[str] = mapped_column(String(16))
+    content: Mapped[str] = mapped_column(ForeignKey("volumes.sha256"))
     author: Mapped[str] = mapped_column(String(200))
     role: Mapped[str] = mapped_column(String(32))
     inference_id: Mapped[str | None] = mapped_column(ForeignKey("inferences.id"))
@@ -163,7 +167,7 @@ class LabelVersionRow(Base):
     verdict: Mapped[str | None] = mapped_column(String(16))
     comment: Mapped[str] = mapped_column(Text, default="")
     tools: Mapped[dict[str, Any]]
-    segments: Mapped[dict[str, Any]]
+    parts: Mapped[dict[str, Any]]
     against_proposal: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     against_parent: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(default=now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Generic, TypeVar
 
 import torch
 from monai.inferers.utils import sliding_window_inference
@@ -37,11 +38,14 @@ class Cancelled(Exception):
     """The reader no longer wants the result."""
 
 
+B = TypeVar("B", bound=Bundle)
+
+
 @dataclass(frozen=True)
-class LoadedModel:
+class LoadedModel(Generic[B]):
     """A bundle whose network is on its device and ready to run."""
 
-    bundle: Bundle
+    bundle: B
     network: nn.Module
     device: torch.device
     precision: str
@@ -49,7 +53,9 @@ class LoadedModel:
     @property
     def memory_format(self) -> torch.memory_format:
         """Channels last is faster on a CPU; on CUDA it can hurt with instance norm."""
-        return torch.channels_last_3d if self.device.type == "cpu" else torch.contiguous_format
+        if self.device.type != "cpu":
+            return torch.contiguous_format
+        return torch.channels_last_3d if self.bundle.spatial_dims == 3 else torch.channels_last
 
 
 def choose_device(wanted: str = "auto") -> torch.device:
@@ -72,7 +78,7 @@ def choose_precision(device: torch.device, wanted: str = "auto") -> str:
     return "fp32"
 
 
-def load_model(bundle: Bundle, device: torch.device, precision: str = "auto") -> LoadedModel:
+def load_model(bundle: B, device: torch.device, precision: str = "auto") -> LoadedModel[B]:
     """Build the network, read its weights, put it on the device.
 
     Raises:

@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from mahtai.models.bundle import Bundle
+from mahtai.models.bundle import SegmentationBundle
 
 THRESHOLD = 0.5
 ISLAND_PROBABILITY = 0.49
@@ -29,7 +29,7 @@ class RegionMaps:
     probabilities: Tensor
 
 
-def regions_from_outputs(outputs: Tensor, bundle: Bundle) -> RegionMaps:
+def regions_from_outputs(outputs: Tensor, bundle: SegmentationBundle) -> RegionMaps:
     """Name the outputs, drop the background, make ET ⊂ TC ⊂ WT hold.
 
     Args:
@@ -70,7 +70,7 @@ def without_islands(regions: RegionMaps) -> tuple[RegionMaps, int]:
     return RegionMaps(regions.ids, probabilities), int(sizes[dropped].sum())
 
 
-def labels_from_regions(regions: RegionMaps, bundle: Bundle) -> Tensor:
+def labels_from_regions(regions: RegionMaps, bundle: SegmentationBundle) -> Tensor:
     """One label a voxel, uint8, with the label values of the bundle's segments."""
     values = {label.id: label.label_value for label in bundle.labels}
     probabilities = regions.probabilities

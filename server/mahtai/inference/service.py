@@ -1,26 +1,27 @@
-"""One inference from files to files: what the engine process runs."""
+"""One inference from files to files: what the engine process runs, whatever the model is for."""
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mahtai.inference.options import parse_options
+from mahtai.inference.options import parse_landmark_options, parse_options, parse_options_of
 from mahtai.inference.prediction import Cancelled, LoadedModel, choose_device, load_model
-from mahtai.inference.segmentation import SegmentationResult, Stopwatch, segment
-from mahtai.models.bundle import Bundle, read_bundle
+from mahtai.inference.result_files import write_landmarks, write_segmentation
+from mahtai.inference.segmentation import Stopwatch, segment
+from mahtai.inference.study import StudyError
+from mahtai.models.bundle import Bundle, Kind, read_bundle
 from mahtai.volumes.formats import Volume, check_voxels, read_volume
-from mahtai.volumes.segmentation_file import encode_segmentation
-from mahtai.volumes.terminology import SegmentDescription
-from MahtAILib.client import nrrd
+from mahtai.volumes.planar import check_for_landmarks
+from mahtai.volumes.volume import check_is_stack
 
 InferenceCancelled = Cancelled
+Report = Callable[[str, float], object]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class InferenceRequest:
 
 @dataclass(frozen=True)
 class InferenceOutput:
-    """Paths of the files written (``segmentation``, ``confidence``) and the summary."""
+    """Paths of the files written, by part (``segmentation``, ``landmarks`` …), and the summary."""
 
     files: dict[str, str]
     summary: dict[str, Any]
@@ -57,10 +58,57 @@ def warm_model(bundle: Bundle, device: str, precision: str) -> LoadedModel:
         return _loaded[key]
 
 
-def run(
-    request: InferenceRequest, report: Callable[[str, float], object], cancelled: Callable[[], bool]
-) -> InferenceOutput:
-    """Read the volumes, segment them, write the result.
+@dataclass(frozen=True)
+class _Made:
+    """What a pipeline made: the summary, and how its files are written into a folder."""
+
+    summary: dict[str, Any]
+    write: Callable[[Path], dict[str, str]]
+
+
+def _segmented(
+    study: Mapping[str, Volume],
+    model: LoadedModel,
+    options: Mapping[str, Any],
+    report: Report,
+    cancelled: Callable[[], bool],
+) -> _Made:
+    for volume in study.values():
+        check_is_stack(volume.array.shape)
+    result = segment(study, model, parse_options(options), report, cancelled)
+    return _Made(result.summary, lambda folder: write_segmentation(result, model.bundle.labels, folder))
+
+
+def _detected(
+    study: Mapping[str, Volume],
+    model: LoadedModel,
+    options: Mapping[str, Any],
+    report: Report,
+    cancelled: Callable[[], bool],
+) -> _Made:
+    from mahtai.inference.landmarks.pipeline import detect
+
+    bundle = model.bundle
+    if len(study) != 1 or set(study) != {channel.id for channel in bundle.channels}:
+        raise StudyError(
+            f"The model {bundle.id} looks at one image; {', '.join(study) or 'none'} came.",
+            f"Its input is {', '.join(channel.id for channel in bundle.channels)}.",
+        )
+    (volume,) = study.values()
+    check_for_landmarks(volume.geometry)
+    result = detect(volume, model, parse_landmark_options(options), report, cancelled)
+
+    def write(folder: Path) -> dict[str, str]:
+        return write_landmarks(result.landmarks, result.measurements, result.summary, bundle.landmark_set, folder)
+
+    return _Made(result.summary, write)
+
+
+_PIPELINES: dict[Kind, Callable[..., _Made]] = {"segmentation": _segmented, "landmarks": _detected}
+
+
+def run(request: InferenceRequest, report: Report, cancelled: Callable[[], bool]) -> InferenceOutput:
+    """Read the volumes, run the model's pipeline on them, write the result.
 
     Raises:
         MahtaiError: with a reason and a hint for the reader.
@@ -68,22 +116,24 @@ def run(
     """
     if request.threads:
         torch.set_num_threads(request.threads)
-    options = parse_options(request.options)
     watch = Stopwatch()
+    bundle = read_bundle(Path(request.model_folder))
+    options = parse_options_of(bundle.kind, request.options)
     report("loading", 0.0)
     with watch.time("load volumes"):
         study = read_study(request.inputs)
     with watch.time("load model"):
-        model = warm_model(read_bundle(Path(request.model_folder)), request.device, options.precision)
+        model = warm_model(bundle, request.device, options.precision)
     if cancelled():
         raise InferenceCancelled
-    result = segment(study, model, options, report, cancelled)
+    made = _PIPELINES[bundle.kind](study, model, request.options, report, cancelled)
     report("writing", 0.0)
     with watch.time("write"):
-        files = write_result(result, model.bundle.labels, Path(request.output_folder))
-    timings = {**watch.seconds, **result.summary["timings_s"]}
-    summary = {**result.summary, "timings_s": {**timings, "total": round(sum(timings.values()), 4)}}
-    return InferenceOutput(files, summary)
+        folder = Path(request.output_folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        files = made.write(folder)
+    timings = {**watch.seconds, **made.summary["timings_s"]}
+    return InferenceOutput(files, {**made.summary, "timings_s": {**timings, "total": round(sum(timings.values()), 4)}})
 
 
 def read_study(inputs: Mapping[str, str]) -> dict[str, Volume]:
@@ -94,28 +144,3 @@ def read_study(inputs: Mapping[str, str]) -> dict[str, Volume]:
         check_voxels(volume)
         study[channel] = volume
     return study
-
-
-def write_result(result: SegmentationResult, segments: Sequence[SegmentDescription], folder: Path) -> dict[str, str]:
-    """Write ``segmentation.seg.nrrd`` and ``confidence.nrrd``; returns their paths by name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model = result.summary["model"]
-    provenance = {
-        "Model": f"{model['id']} {model['version']}",
-        "ModelSHA256": model["sha256"],
-        "Options": json.dumps(result.summary["options"]),
-        "Steps": json.dumps(result.summary["steps"]),
-        "Status": "unreviewed AI proposal",
-    }
-    segmentation = folder / "segmentation.seg.nrrd"
-    segmentation.write_bytes(encode_segmentation(result.labelmap, result.geometry, segments, provenance))
-    confidence = folder / "confidence.nrrd"
-    confidence.write_bytes(
-        nrrd.encode(
-            result.confidence,
-            result.geometry.ijk_to_ras,
-            fields={"MahtAI_Content": "confidence in percent, 100 is certain"},
-            encoding="gzip",
-        )
-    )
-    return {"segmentation": str(segmentation), "confidence": str(confidence)}

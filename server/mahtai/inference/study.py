@@ -19,7 +19,7 @@ from mahtai.inference.registration import register_rigid
 from mahtai.inference.sequences import SHORT_NAMES, check_sequences
 from mahtai.inference.skull_stripping import MIN_BACKGROUND_SHARE, background_of, is_skull_stripped
 from mahtai.inference.spatial import canonical_grid, crop_grid, resample
-from mahtai.models.bundle import Bundle
+from mahtai.models.bundle import SegmentationBundle
 from mahtai.volumes.formats import Volume
 from mahtai.volumes.geometry import Geometry, check_geometry
 
@@ -78,7 +78,7 @@ class PreparedStudy:
 Report = Callable[[str, float], object]
 
 
-def choose_channels(study: Mapping[str, Volume], bundle: Bundle) -> tuple[list[str], tuple[str, ...]]:
+def choose_channels(study: Mapping[str, Volume], bundle: SegmentationBundle) -> tuple[list[str], tuple[str, ...]]:
     """The model's channels that are present, and those missing.
 
     Raises:
@@ -108,7 +108,12 @@ def choose_channels(study: Mapping[str, Volume], bundle: Bundle) -> tuple[list[s
 
 
 def prepare_study(
-    study: Mapping[str, Volume], bundle: Bundle, options: Options, device: torch.device, report: Report, record: Record
+    study: Mapping[str, Volume],
+    bundle: SegmentationBundle,
+    options: Options,
+    device: torch.device,
+    report: Report,
+    record: Record,
 ) -> PreparedStudy:
     """Align, resample, mask, crop and normalize a study.
 
@@ -219,7 +224,7 @@ def _register(
     return movements
 
 
-def _model_grid(reference: Geometry, bundle: Bundle, options: Options, record: Record) -> Geometry:
+def _model_grid(reference: Geometry, bundle: SegmentationBundle, options: Options, record: Record) -> Geometry:
     spacing = bundle.spacing_mm if options.resample == "auto" else None
     grid = canonical_grid(reference, spacing, bundle.orientation)
     if math.prod(grid.shape) > LARGEST_MODEL_GRID:
@@ -288,7 +293,7 @@ def _cropped(
     reference: Geometry,
     present: list[str],
     missing: tuple[str, ...],
-    bundle: Bundle,
+    bundle: SegmentationBundle,
     record: Record,
 ) -> PreparedStudy:
     if int(mask.sum()) < 1000:

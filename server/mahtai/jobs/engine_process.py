@@ -108,11 +108,10 @@ def main() -> None:
 
 
 def _prepare(service: Any, command: dict[str, Any]) -> None:
-    from mahtai.inference.options import parse_options
     from mahtai.models.bundle import read_bundle
 
     try:
-        service.warm_model(read_bundle(Path(command["model_folder"])), command["device"], parse_options({}).precision)
+        service.warm_model(read_bundle(Path(command["model_folder"])), command["device"], "auto")
     except Exception:  # reported to those who run the model, not to those who only start the server
         traceback.print_exc()
 

@@ -7,12 +7,17 @@ from typing import Any
 
 from mahtai.db.blobs import find_blobs
 from mahtai.db.engine import Database
-from mahtai.inference.options import parse_options
+from mahtai.inference.options import parse_options_of
 from mahtai.jobs.inference import ChannelError, VolumeMissing
 from mahtai.jobs.records import Order
 from mahtai.models.bundle import Bundle
 from mahtai.models.catalogue import Catalogue
+from mahtai.volumes.geometry import Geometry
+from mahtai.volumes.planar import check_for_landmarks
 from mahtai.volumes.store import BlobStore
+from mahtai.volumes.volume import check_is_stack
+
+_WORDS = {"segmentation": "segmentation", "landmarks": "list of landmarks"}
 
 
 class OrderDesk:
@@ -38,11 +43,11 @@ class OrderDesk:
         bundle = self._catalogue.get(model)
         bundle.require_weights()
         check_channels(bundle, inputs)
-        chosen = parse_options(options).as_json()
-        self._check_volumes(inputs)
+        chosen = parse_options_of(bundle.kind, options).as_json()
+        self._check_volumes(bundle, inputs)
         return Order(bundle.id, bundle.version, bundle.sha256, dict(inputs), chosen)
 
-    def _check_volumes(self, inputs: Mapping[str, str]) -> None:
+    def _check_volumes(self, bundle: Bundle, inputs: Mapping[str, str]) -> None:
         with self._database.read() as session:
             known = find_blobs(session, inputs.values())
         lacking = {
@@ -57,9 +62,22 @@ class OrderDesk:
         for channel, sha256 in inputs.items():
             if known[sha256].kind != "volume":
                 raise ChannelError(
-                    f"What was chosen for {channel} is a segmentation, not a scan.",
+                    f"What was chosen for {channel} is a {_WORDS.get(known[sha256].kind, 'file')}, not a scan.",
                     f"Choose the {channel} volume itself.",
                 )
+            _check_shape(bundle, Geometry(known[sha256].info["shape"], known[sha256].info["ijk_to_ras"]))
+
+
+def _check_shape(bundle: Bundle, geometry: Geometry) -> None:
+    """Refuse a volume for an image's task, and an image for a volume's.
+
+    Raises:
+        VolumeError: it does not fit.
+    """
+    if bundle.kind == "landmarks":
+        check_for_landmarks(geometry)
+    else:
+        check_is_stack(geometry.shape)
 
 
 def check_channels(bundle: Bundle, inputs: Mapping[str, str]) -> None:
@@ -74,7 +92,7 @@ def check_channels(bundle: Bundle, inputs: Mapping[str, str]) -> None:
     if unknown:
         raise ChannelError(f"The model {bundle.id} has no sequence {', '.join(unknown)}.", takes)
     missing = [names[channel] for channel in names if channel not in inputs]
-    if not inputs or (missing and not bundle.missing_channels_ok):
+    if not inputs or (not bundle.can_do_without(tuple(missing))):
         raise ChannelError(
             f"The model {bundle.id} needs {', '.join(missing)} as well.",
             f"{takes} Choose a volume for each of them, or a model that was trained for missing sequences.",

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mahtai.cases.blob import BlobRecord
+from mahtai.cases.blob_check import describe_result
 from mahtai.errors import MahtaiError
 from mahtai.jobs.engine import Engine
 from mahtai.jobs.inference import Inference, Part, Problem, UnknownInference
@@ -176,11 +177,7 @@ class Runner:
             self._fail(job, problem)
 
     def _store_file(self, path: Path) -> BlobRecord:
-        from mahtai.volumes.formats import describe  # late, for the sake of a quick start
-
-        info = describe(path)
-        sha256 = self._store.put_file(path)
-        return BlobRecord(sha256, self._store.size(sha256), info.kind, info.format, info.as_json())
+        return describe_result(path, self._store.put_file(path))
 
     def _fail(self, job: str, problem: Problem) -> None:
         """Write down that the job has failed; a table that cannot be written (disk full) is tried until it can."""

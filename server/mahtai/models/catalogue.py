@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mahtai.errors import MahtaiError
-from mahtai.models.bundle import CARD_FILES, CONFIG_FILES, WEIGHTS_FILES, Bundle, BundleError, is_bundle, read_bundle
+from mahtai.models.bundle import CONFIG_FILES, Bundle, BundleError, is_bundle, read_bundle
+from mahtai.models.bundle_base import CARD_FILES, WEIGHTS_FILES
+from mahtai.models.landmark_bundle import CALIBRATION_FILE
 
 _Stamp = tuple[tuple[str, int, int], ...]
 _Bundles = list[Bundle]
@@ -92,7 +94,7 @@ class Catalogue:
 def _stamp(folder: Path) -> _Stamp:
     """Size and time of change of every file that decides what the bundle is."""
     entries = []
-    for name in ("configs/metadata.json", *CONFIG_FILES, *WEIGHTS_FILES, *CARD_FILES):
+    for name in ("configs/metadata.json", *CONFIG_FILES, *WEIGHTS_FILES, *CARD_FILES, CALIBRATION_FILE):
         path = folder / name
         if path.is_file():
             stat = path.stat()

@@ -70,7 +70,7 @@ def check(bundle: Bundle, device: str = "auto") -> list[Finding]:
         findings.append(Finding("ok", "weights", f"{bundle.require_weights().name} fits", seconds))
         trial = networks.trial_forward(network, bundle, device)
         size = " × ".join(str(length) for length in trial.window)
-        text = f"{size} voxels on {trial.device} in {trial.precision}"
+        text = f"{size} {'pixels' if len(trial.window) == 2 else 'voxels'} on {trial.device} in {trial.precision}"
         findings.append(Finding("ok", "forward pass", text, trial.seconds))
     except MahtaiError as error:
         findings.append(Finding("error", error.title, str(error)))
@@ -78,7 +78,7 @@ def check(bundle: Bundle, device: str = "auto") -> list[Finding]:
 
 
 def _channels(bundle: Bundle) -> str:
-    return f"{', '.join(c.id for c in bundle.channels)} → {', '.join(region.id for region in bundle.regions)}"
+    return f"{', '.join(c.id for c in bundle.channels)} → {', '.join(bundle.output_names)}"
 
 
 def _timed(step: Callable[[], T]) -> tuple[T, float]:

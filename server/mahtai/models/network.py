@@ -37,7 +37,6 @@ _THIRD_PARTY_ERRORS = (
     AssertionError,
     ArithmeticError,
 )
-_TRIAL_VOXELS = 32
 
 # torch names what a pickle wanted to call and was not allowed to (weights_only=True)
 _ASKED_FOR = re.compile(r"GLOBAL ([\w.]+)")
@@ -192,9 +191,9 @@ def _check_fit(model: str, wanted: Mapping[str, Tensor], given: Mapping[str, Ten
 
 @dataclass(frozen=True)
 class Trial:
-    """One forward pass over a small window: how long, where, and in which number format."""
+    """One forward pass over a small volume or image: how large, how long, where, and in which number format."""
 
-    window: tuple[int, int, int]
+    window: tuple[int, ...]
     seconds: float
     device: str
     precision: str
@@ -210,16 +209,14 @@ def best_device(device: str = "auto") -> torch.device:
 
 
 def trial_forward(network: nn.Module, bundle: Bundle, device: str = "auto") -> Trial:
-    """Send a small window of noise through the network.
+    """Send a small volume or image of noise through the network.
 
     Raises:
-        BundleError: it fails, or gives another number of regions than the bundle names, or no numbers.
+        BundleError: it fails, or gives another number of outputs than the bundle names, or no numbers.
     """
     where = best_device(device)
-    # a network built for one window size takes no other; the rest is quick on a small one
-    fixed = "img_size" in bundle.network_def
-    window = bundle.roi_size if fixed else (_TRIAL_VOXELS, _TRIAL_VOXELS, _TRIAL_VOXELS)
-    image = torch.randn(1, len(bundle.channels), *window, generator=torch.Generator().manual_seed(0)).to(where)
+    given, expected = bundle.trial_shapes
+    image = torch.randn(*given, generator=torch.Generator().manual_seed(0)).to(where)
     started = time.perf_counter()
     try:
         with torch.inference_mode():
@@ -227,16 +224,15 @@ def trial_forward(network: nn.Module, bundle: Bundle, device: str = "auto") -> T
             finite = bool(torch.isfinite(output).all())
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         said = str(error).strip().partition("\n")[0][:200]
-        raise BundleError(f"{bundle.id} fails on a trial volume: {said}", "Choose another model.") from error
+        raise BundleError(f"{bundle.id} fails on a trial input: {said}", "Choose another model.") from error
     seconds = time.perf_counter() - started
-    expected = (1, len(bundle.regions), *window)
     if tuple(output.shape) != expected or not finite:
         raise BundleError(
             f"{bundle.id} answers with {tuple(output.shape)} {'numbers' if finite else 'values that are no numbers'}; "
             f"{expected} was expected.",
             "The files of this model do not belong together; get it again.",
         )
-    return Trial(window, seconds, str(where), str(output.dtype).removeprefix("torch."))
+    return Trial(given[2:], seconds, str(where), str(output.dtype).removeprefix("torch."))
 
 
 def _size(tensor: Tensor) -> str:

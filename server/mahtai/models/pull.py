@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mahtai.models.bundle import file_sha256, read_bundle
+from mahtai.models.bundle import read_bundle
+from mahtai.models.bundle_base import file_sha256
 from mahtai.models.config import BundleError
 from mahtai.models.download import DownloadError, WrongContent, download, verify
 from mahtai.models.registry import Entry, RemoteFile, Source, entry, read_registry

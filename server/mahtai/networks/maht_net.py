@@ -125,6 +125,13 @@ class MAHTNet(nn.Module):
         assert isinstance(locator, Locator) and isinstance(refiner, Refiner)
         return locator, refiner
 
+    def alone(self, number: int) -> MAHTNet:
+        """A network of that member only, with the same weights."""
+        network = MAHTNet(self.landmarks, 0)
+        network.locators = self.locators[number : number + 1]
+        network.refiners = self.refiners[number : number + 1]
+        return network
+
     def locate(self, image: Tensor, members: int | None = None) -> Tensor:
         """The first stage: B × 1 × H × W (sides divisible by 32) → B × landmarks × H/4 × W/4.
 

@@ -20,6 +20,7 @@ from mahtai.volumes.volume import VolumeError
 PIXEL_ATTRIBUTES = (
     "SamplesPerPixel",
     "PhotometricInterpretation",
+    "PlanarConfiguration",
     "NumberOfFrames",
     "Rows",
     "Columns",

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from mahtai.volumes.dicom_pixel_size import PIXEL_SIZE_ATTRIBUTES
 from mahtai.volumes.dicom_pixels import PIXEL_ATTRIBUTES, damage_named, read_pixels
 from mahtai.volumes.geometry import Geometry
 from mahtai.volumes.volume import Volume, VolumeError, check_claim
@@ -87,17 +88,17 @@ class DicomSeries:
         return Volume(array, self.geometry, "dicom")
 
 
-def read_series(content: bytes, max_voxels: int) -> DicomSeries:
-    """Find the one series in a zip or a multi-frame file and check that it is whole; pixels come later.
+def read_series(datasets: list[Dataset], max_voxels: int) -> DicomSeries:
+    """Make one series of the images in a zip or a multi-frame file and check that it is whole; pixels come later.
+
+    Args:
+        datasets: as ``read_datasets`` gives them.
 
     Raises:
         VolumeError: no or several series, positions missing or doubled, slices missing, colour images,
             or more voxels than allowed.
         GeometryError: the geometry is not 3-D.
     """
-    datasets = list(_datasets(content))
-    if not datasets:
-        raise VolumeError("The zip holds no DICOM images.", "Zip the folder of one MR series and send it.")
     series = {str(dataset.get("SeriesInstanceUID", "")) for dataset in datasets}
     if len(series) > 1:
         raise VolumeError(f"The zip holds {len(datasets)} images of {len(series)} DICOM series.", _ONE_SERIES)
@@ -111,6 +112,18 @@ def read_series(content: bytes, max_voxels: int) -> DicomSeries:
     shape = (first.shape[1], first.shape[0], len(slices))
     check_claim(shape, max_voxels)
     return DicomSeries(Geometry(shape, _ijk_to_ras(slices)), _dtype(datasets, slices), tuple(slices))
+
+
+def read_datasets(content: bytes) -> list[Dataset]:
+    """The images in a zip, or the one in a DICOM file; nothing of the patient among their attributes.
+
+    Raises:
+        VolumeError: damaged, locked, too large, or no image in it.
+    """
+    datasets = list(_datasets(content))
+    if not datasets:
+        raise VolumeError("The zip holds no DICOM images.", "Zip the folder of one MR series and send it.")
+    return datasets
 
 
 def _datasets(content: bytes) -> Iterator[Dataset]:
@@ -148,7 +161,9 @@ def _parsed(content: bytes) -> Dataset | None:
         return None
     with damage_named("A DICOM file is damaged."):
         # reading nothing else keeps names out of memory, and out of pydicom's warnings
-        dataset = pydicom.dcmread(BytesIO(content), specific_tags=[*PIXEL_ATTRIBUTES, *_PLACE_ATTRIBUTES])
+        dataset = pydicom.dcmread(
+            BytesIO(content), specific_tags=[*PIXEL_ATTRIBUTES, *_PLACE_ATTRIBUTES, *PIXEL_SIZE_ATTRIBUTES]
+        )
         kind = UID(dataset.file_meta.MediaStorageSOPClassUID).name
         # pydicom converts an attribute when it is asked for it; damage is to show here
         for _ in dataset.iterall():

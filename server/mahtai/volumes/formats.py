@@ -10,13 +10,18 @@ import re
 from pathlib import Path
 
 from mahtai.volumes import dicom_series, nifti
+from mahtai.volumes.dicom_image import describe_radiograph, is_radiograph, read_radiograph
 from mahtai.volumes.geometry import Geometry, check_geometry
+from mahtai.volumes.image_files import describe_image, image_format, read_image
 from mahtai.volumes.volume import MAX_VOXELS, Volume, VolumeError, VolumeInfo, check_claim, check_voxels
 from MahtAILib.client import nrrd
 
 __all__ = ["MAX_VOXELS", "Volume", "VolumeError", "VolumeInfo", "check_voxels", "describe", "read_volume"]
 
-_KNOWN = "Send NRRD (.nrrd), NIfTI (.nii, .nii.gz) or a zip of one DICOM series."
+_KNOWN = (
+    "Send NRRD (.nrrd), NIfTI (.nii, .nii.gz) or a zip of one DICOM series; "
+    "for a cephalogram PNG, JPEG, TIFF, BMP or one DICOM image."
+)
 _SEGMENT_FIELD = re.compile(r"Segment\d+_ID|Segmentation_\w+")
 
 
@@ -37,10 +42,10 @@ def read_volume(data: bytes | Path, max_voxels: int = MAX_VOXELS) -> Volume:
         volume = _read_nrrd(content, max_voxels)
     elif kind == "nifti":
         volume = nifti.read_nifti(content, max_voxels)
+    elif kind == "dicom":
+        volume = _read_dicom(content, max_voxels)
     else:
-        series = dicom_series.read_series(content, max_voxels)
-        check_geometry(series.geometry)
-        volume = series.read()
+        volume = read_image(content)
     check_geometry(volume.geometry)
     return volume
 
@@ -63,9 +68,10 @@ def describe(data: bytes | Path, max_voxels: int = MAX_VOXELS) -> VolumeInfo:
         scaled = (header.slope, header.inter) != (1.0, 0.0)
         dtype = nifti.scaled_type(header) if scaled else header.dtype
         info = VolumeInfo("volume", kind, header.geometry, dtype.name, header.warnings)
+    elif kind == "dicom":
+        info = _describe_dicom(content, max_voxels)
     else:
-        series = dicom_series.read_series(content, max_voxels)
-        info = VolumeInfo("volume", kind, series.geometry, series.dtype)
+        info = describe_image(content)
     check_geometry(info.geometry)
     return info
 
@@ -85,7 +91,27 @@ def _format(content: bytes) -> str:
         return "nifti"
     if content[:4] == b"PK\x03\x04" or content[128:132] == b"DICM":
         return "dicom"
+    image = image_format(content)
+    if image is not None:
+        return image
     raise VolumeError("The file is of no kind that is read here.", _KNOWN)
+
+
+def _read_dicom(content: bytes, max_voxels: int) -> Volume:
+    datasets = dicom_series.read_datasets(content)
+    if is_radiograph(datasets):
+        return read_radiograph(datasets[0])
+    series = dicom_series.read_series(datasets, max_voxels)
+    check_geometry(series.geometry)
+    return series.read()
+
+
+def _describe_dicom(content: bytes, max_voxels: int) -> VolumeInfo:
+    datasets = dicom_series.read_datasets(content)
+    if is_radiograph(datasets):
+        return describe_radiograph(datasets[0])
+    series = dicom_series.read_series(datasets, max_voxels)
+    return VolumeInfo("volume", "dicom", series.geometry, series.dtype)
 
 
 def _nrrd_hint(error: nrrd.NrrdError) -> str:
@@ -142,6 +168,11 @@ def is_segmentation(fields: dict[str, str]) -> bool:
 
 
 def _refuse_layers(header: nrrd.NrrdHeader) -> None:
+    if header.components in (3, 4) and header.shape[2] == 1:
+        raise VolumeError(
+            "The image is in colour; a radiograph has one grey level a pixel.",
+            "Convert it to a scalar volume (Slicer: Vector to Scalar Volume) and send that.",
+        )
     if header.components is not None:
         raise VolumeError(
             f"The NRRD file has {len(header.sizes)} dimensions ({' × '.join(str(n) for n in header.sizes)}); "

@@ -24,6 +24,21 @@ class VolumeError(MahtaiError):
     status = 422
 
 
+@dataclass(frozen=True)
+class StatedPixelSize:
+    """What a radiograph's file says of the true size of its pixels, apart from its grid.
+
+    Attributes:
+        mm: along I and along J; None where the file says nothing that can be used.
+        source: which attribute says so, or why none does; a sentence for the reader.
+        warnings: what makes it doubtful.
+    """
+
+    mm: tuple[float, float] | None
+    source: str
+    warnings: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """A scan in memory.
@@ -31,14 +46,16 @@ class Volume:
     Attributes:
         array: [i, j, k], native byte order.
         geometry: of the voxel grid.
-        format: ``nrrd``, ``nifti`` or ``dicom``.
+        format: ``nrrd``, ``nifti``, ``dicom``, ``png``, ``jpeg``, ``tiff`` or ``bmp``.
         warnings: what the reader should know about the file, in plain words.
+        pixel_size: what a 2-D image's file says of its scale; None where its grid is all that it says.
     """
 
     array: NDArray[Any]
     geometry: Geometry
     format: str
     warnings: tuple[str, ...] = ()
+    pixel_size: StatedPixelSize | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +105,10 @@ def check_claim(shape: tuple[int, ...], max_voxels: int) -> None:
 def check_voxels(volume: Volume) -> None:
     """Refuse a scan in which nothing can be seen.
 
+    A blank 2-D image passes: the task that it is for says that it shows nothing.
+
     Raises:
-        VolumeError: not 3-D, one voxel, one slice, empty, constant, or with NaN or infinite values.
+        VolumeError: not 3-D, one voxel, empty, constant, or with NaN or infinite values.
     """
     array = volume.array
     if array.ndim != 3:
@@ -99,11 +118,6 @@ def check_voxels(volume: Volume) -> None:
         )
     if array.size <= 1:
         raise VolumeError("The volume has one voxel only.", "Choose the scan itself.")
-    if min(array.shape) < 2:
-        raise VolumeError(
-            f"The volume has one slice only ({' × '.join(str(n) for n in array.shape)} voxels).",
-            "Choose the whole series; a single image is not enough.",
-        )
     low, high = array.min(), array.max()
     # the minimum of an array with a NaN is NaN, so that two passes see every value
     if not (np.isfinite(low) and np.isfinite(high)):
@@ -112,6 +126,19 @@ def check_voxels(volume: Volume) -> None:
             f"The volume holds {bad:,} values that are not numbers (NaN or infinite).",
             "They come from a calculation; export the scan itself, or set them to 0 first.",
         )
-    if low == high:
+    if low == high and array.shape[2] > 1:
         what = "empty: every voxel is 0" if low == 0 else f"constant: every voxel is {low:g}"
         raise VolumeError(f"The volume is {what}.", "Choose the scan itself; nothing can be seen in this one.")
+
+
+def check_is_stack(shape: tuple[int, ...]) -> None:
+    """Refuse a single slice where a whole series is needed.
+
+    Raises:
+        VolumeError: there is one slice only.
+    """
+    if min(shape) < 2:
+        raise VolumeError(
+            f"The volume has one slice only ({' × '.join(str(n) for n in shape)} voxels).",
+            "Choose the whole series; a single image is not enough.",
+        )

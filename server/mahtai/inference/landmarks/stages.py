@@ -21,7 +21,7 @@ from mahtai.inference.landmarks.sampling import (
 from mahtai.networks import MAHTNet
 from mahtai.networks.maht_net import LOCATOR_STRIDE, REFINER_STRIDE
 
-LOCATOR_REACH = 3
+LOCATOR_REACH = 2
 """Cells of the locator's heatmap on each side of the highest one."""
 
 REFINER_REACH = 7

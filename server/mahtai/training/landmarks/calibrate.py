@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from PIL import Image
 
 from mahtai.inference.landmarks.calibration import Calibration
 from mahtai.inference.landmarks.orientation import AS_SHOWN
-from mahtai.inference.landmarks.sampling import Pyramid, moved_back
+from mahtai.inference.landmarks.sampling import moved_back
+from mahtai.inference.landmarks.search import HeadSearch
 from mahtai.inference.landmarks.shape import ShapeModel
 from mahtai.inference.landmarks.stages import Found, Runner, fuse, scale_of
 from mahtai.networks import MAHTNet
@@ -44,24 +46,51 @@ class HeldOut:
         return np.asarray(np.linalg.norm(fused.points - self.image.mean, axis=1) * PIXEL_MM)
 
 
+def heads_in(images: Sequence[Cephalogram]) -> Calibration:
+    """What can be said before any prediction: how heads are shaped, and how they lie in a view; no limits."""
+    landmarks = len(images[0].mean)
+    scales, centres = [], []
+    for image in images:
+        with Image.open(image.path) as file:
+            width, height = file.size
+        frame = AS_SHOWN.frame(height, width)
+        scales.append(1 / (scale_of(frame) * PIXEL_MM))
+        centres.append(moved_back(image.mean, frame).mean(0))
+    return Calibration(
+        refiner_weight=np.full(landmarks, 0.5),
+        radius_factor=np.ones(landmarks),
+        least_radius_mm=np.zeros(landmarks),
+        largest_shape_distance=math.inf,
+        largest_landmark_distance=math.inf,
+        largest_expected_error_mm=math.inf,
+        view_pixels_per_mm=float(np.mean(scales)),
+        view_centre=np.mean(centres, axis=0),
+        shape=ShapeModel.fitted([image.mean * PIXEL_MM for image in images]),
+        images=0,
+        date="",
+    )
+
+
 def held_out_predictions(
     network: MAHTNet,
     folds: Sequence[int],
     images: Sequence[Cephalogram],
+    heads: Calibration,
     device: torch.device,
     on_progress: Callable[[float, str], None] = lambda fraction, text: None,
 ) -> list[HeldOut]:
-    """Ask each member for the images of the fold that it left out."""
+    """Ask each member for the images of the fold that it left out, the way in which readers are served.
+
+    Args:
+        heads: as :func:`heads_in` gives them.
+    """
     found = []
     for number, fold in enumerate(folds):
-        alone = MAHTNet(network.landmarks, 0)
-        alone.locators = network.locators[number : number + 1]
-        alone.refiners = network.refiners[number : number + 1]
-        runner = Runner(alone.eval(), device, "fp32")
+        runner = Runner(network.alone(number).eval(), device, "fp32")
         for image in (one for one in images if one.fold == fold):
-            pyramid = Pyramid(torch.from_numpy(read_grey(image.path).copy()))
-            located = runner.locate(pyramid, AS_SHOWN.frame(pyramid.height, pyramid.width))
-            found.append(HeldOut(image, located, runner.refine(pyramid, located)))
+            search = HeadSearch(torch.from_numpy(read_grey(image.path).copy()), runner, heads, pixel_aspect=1.0)
+            located = search.best("as shown", lambda: False).found
+            found.append(HeldOut(image, located, runner.refine(search.image, located)))
             on_progress(number / len(folds), f"calibrating on {image.name}")
     return found
 
@@ -89,33 +118,27 @@ def conformal_quantile(scores: np.ndarray, coverage: float = COVERAGE) -> np.nda
     return np.asarray(np.sort(scores, axis=0)[rank - 1])
 
 
-def calibrate_members(held_out: Sequence[HeldOut], learnt: Sequence[Cephalogram], date: str) -> Calibration:
+def calibrate_members(held_out: Sequence[HeldOut], heads: Calibration, date: str) -> Calibration:
     """All that the pipeline needs to know of the model.
 
     Args:
-        learnt: the training images, for the shapes of heads.
+        heads: as :func:`heads_in` gives them.
     """
     weights = best_weights(held_out)
-    shape = ShapeModel.fitted([image.mean * PIXEL_MM for image in learnt])
     fused = [fuse(one.located, one.refined, weights) for one in held_out]
     errors = np.array([one.errors_mm(weights) for one in held_out])
     expected = np.array([one.expected_error * PIXEL_MM for one in fused])
-    fits = [shape.fit(one.points) for one in fused]
-    located_fits = [shape.fit(one.located.points) for one in held_out]
+    located_fits = [heads.shape.fit(one.located.points) for one in held_out]
+    misfits = [heads.shape.fit(one.points).landmark_distance for one in fused]
     blur = [float(np.median(one.located.expected_error)) * PIXEL_MM for one in held_out]
-    views = np.array([moved_back(one.image.mean, one.located.frame) for one in held_out])
-    return Calibration(
+    return replace(
+        heads,
         refiner_weight=weights,
         radius_factor=conformal_quantile(errors / expected),
         least_radius_mm=0.4 * conformal_quantile(errors),
         largest_shape_distance=_MARGIN * max(fit.distance for fit in located_fits),
-        largest_landmark_distance=max(
-            _LEAST_LANDMARK_LIMIT, float(np.quantile([fit.landmark_distance for fit in fits], 0.998))
-        ),
+        largest_landmark_distance=max(_LEAST_LANDMARK_LIMIT, float(np.quantile(misfits, 0.998))),
         largest_expected_error_mm=_MARGIN * max(blur),
-        view_pixels_per_mm=float(np.mean([1 / (scale_of(one.located.frame) * PIXEL_MM) for one in held_out])),
-        view_centre=views.mean((0, 1)),
-        shape=shape,
         images=len(held_out),
         date=date,
     )

@@ -18,7 +18,7 @@ from mahtai.inference.prediction import choose_device, load_model
 from mahtai.models.landmark_bundle import CALIBRATION_FILE, LandmarkBundle
 from mahtai.models.network import build_network
 from mahtai.networks import MAHTNet
-from mahtai.training.landmarks.calibrate import calibrate_members, held_out_predictions
+from mahtai.training.landmarks.calibrate import calibrate_members, heads_in, held_out_predictions
 from mahtai.training.landmarks.dataset import read_cephalograms
 from mahtai.training.landmarks.evaluate import as_table, draw, evaluate
 from mahtai.training.landmarks.settings import LandmarkTrainingSettings
@@ -106,8 +106,9 @@ def train_landmarks(
         save_file({name: _half(value) for name, value in network.state_dict().items()}, weights)
         # from the file, as it will be served: in half precision
         network.load_state_dict({name: _single(value) for name, value in load_file(weights).items()})
-        held_out = held_out_predictions(network.to(device), settings.folds, images, device, on_progress)
-    calibration = calibrate_members(held_out, images, date.today().isoformat())
+        heads = heads_in(images)
+        held_out = held_out_predictions(network.to(device), settings.folds, images, heads, device, on_progress)
+    calibration = calibrate_members(held_out, heads, date.today().isoformat())
     write_json((bundle.folder if output is None else output) / CALIBRATION_FILE, calibration.as_json())
     return weights
 

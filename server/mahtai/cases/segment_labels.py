@@ -1,13 +1,18 @@
-"""What a person changed: voxels and Dice between two segmentations of one grid, by segment id."""
+"""Segmentations as labels: on the grid of the case's reference volume; voxels and Dice between two, by segment id."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mahtai.cases.label_kind import Json, WrongGrid
+from mahtai.volumes.segmentation_file import decode_segmentation, on_grid
+from mahtai.volumes.volume import VolumeError
+from MahtAILib.client.geometry import Geometry
 from MahtAILib.client.segmentation import Segmentation
 
 
@@ -69,3 +74,40 @@ def _mask(segmentation: Segmentation, segment_id: str) -> NDArray[Any]:
         return segmentation.mask(segment_id)
     except KeyError:
         return np.zeros(segmentation.geometry.shape, dtype=bool)
+
+
+class SegmentLabels:
+    """Label versions that are ``.seg.nrrd`` files."""
+
+    word = "a segmentation"
+    file_name = "label-{}.seg.nrrd"
+    media_type = "application/x-nrrd"
+
+    def read(self, data: bytes, reference: Geometry) -> Segmentation:
+        """The segments on the reference's grid, voxel for voxel.
+
+        Raises:
+            VolumeError, GeometryError: damaged, or no segmentation.
+            WrongGrid: the voxels do not coincide.
+        """
+        segmentation = decode_segmentation(data)
+        try:
+            return on_grid(segmentation, reference)
+        except VolumeError as error:
+            raise WrongGrid(error.reason, error.hint) from error
+
+    def parts(self, content: Segmentation) -> Json:
+        """Voxels and volume of each segment."""
+        return {segment: asdict(held) for segment, held in contents(content).items()}
+
+    def compare(self, saved: Segmentation, other: Segmentation) -> Json:
+        """Voxels that were changed, and Dice."""
+        return asdict(compare(saved, other))
+
+    def part_of(self, stored: Mapping[str, Any]) -> SegmentContent:
+        """A segment."""
+        return SegmentContent(**stored)
+
+    def comparison_of(self, stored: Mapping[str, Any]) -> Comparison:
+        """The difference."""
+        return Comparison(**stored)

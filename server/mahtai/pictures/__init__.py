@@ -1,0 +1,1 @@
+"""Pictures for people who have no Slicer at hand; matplotlib draws them."""
