@@ -90,7 +90,7 @@ def test_the_size_of_a_pixel_is_that_of_the_file_not_of_its_grid(tmp_path: Path)
 @pytest.mark.parametrize(
     ("image", "more", "said"),
     [
-        (IMAGE, ("--spacing", "5"), "A pixel would be 5 mm"),
+        (IMAGE, ("--spacing", "5"), "A pixel of 5 mm is not believed"),
         (IMAGE, ("--spacing", "nan"), "no length"),
         (IMAGE, ("--spacing", "-0.1"), "no length"),
         (IMAGE, ("--spacing", "a tenth"), "no number"),

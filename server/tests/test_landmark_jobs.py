@@ -201,7 +201,7 @@ def test_an_absurd_scale_fails_with_a_sentence(client: httpx.Client, scale: str)
     job = start_job(client, "points", {"ceph": put_volume(client, PICTURE)}, options={"mm_per_unit": scale})
     failed = finished(client, job["id"])
     assert (failed["state"], failed["kind"]) == ("failed", "calibration")
-    assert "A pixel would be" in failed["reason"] and failed["hint"]
+    assert "not believed" in failed["reason"] and failed["hint"]
 
 
 def test_landmarks_are_no_scan(client: httpx.Client) -> None:

@@ -155,8 +155,8 @@ def test_what_is_not_corrected_for_magnification_says_so() -> None:
 @pytest.mark.parametrize(
     ("tags", "said"),
     [
-        ({"PixelSpacing": [5, 5]}, "A pixel would be 5 mm"),
-        ({"PixelSpacing": [0.001, 0.001]}, "A pixel would be 0.001 mm"),
+        ({"PixelSpacing": [5, 5]}, "A pixel of 5 mm is not believed"),
+        ({"PixelSpacing": [0.001, 0.001]}, "A pixel of 0.001 mm is not believed"),
         ({"PixelSpacing": [0.1, 0.2]}, "not square"),
     ],
 )

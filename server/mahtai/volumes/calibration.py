@@ -12,12 +12,7 @@ from dataclasses import dataclass
 
 from mahtai.volumes.geometry import Geometry
 from mahtai.volumes.volume import StatedPixelSize, Volume, VolumeError, VolumeInfo
-
-PIXEL_MM = (0.03, 0.6)
-"""Believable sizes of a pixel of a cephalogram."""
-
-HEIGHT_MM = (80.0, 500.0)
-"""Believable heights of a cephalogram: a cropped face, a long film."""
+from MahtAILib.cephalometry.scale import why_unbelievable
 
 SQUARE_TOLERANCE = 0.01
 """Share by which the true sizes of a unit along both axes may differ."""
@@ -118,13 +113,6 @@ def _none(source: str, doubt: str) -> Calibration:
 
 def _doubt(geometry: Geometry, mm_per_unit: float) -> str:
     """Why such a size is not to be believed; empty if it is."""
-    mm = [mm_per_unit * spacing for spacing in geometry.spacing_mm[:2]]
-    if not all(PIXEL_MM[0] <= value <= PIXEL_MM[1] for value in mm):
-        return (
-            f"A pixel would be {' × '.join(f'{value:.4g}' for value in dict.fromkeys(mm))} mm; those of a cephalogram "
-            f"are {PIXEL_MM[0]} to {PIXEL_MM[1]} mm."
-        )
-    height, (low, high) = mm[1] * geometry.shape[1], HEIGHT_MM
-    if not low <= height <= high:
-        return f"The image would be {height:.0f} mm high; a cephalogram is {low:.0f} to {high:.0f} mm high."
-    return ""
+    across, down = (mm_per_unit * spacing for spacing in geometry.spacing_mm[:2])
+    height = geometry.shape[1]
+    return why_unbelievable(down, height) or why_unbelievable(across, round(height * down / across))
