@@ -22,25 +22,27 @@ class MahtAI(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = "MahtAI"
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
-        self.parent.dependencies = ["Segmentations", "SegmentEditor"]
+        self.parent.dependencies = ["Segmentations", "SegmentEditor", "Markups"]
         self.parent.contributors = ["MahtAI developers"]
         self.parent.helpText = _(
-            "Segments brain tumours in T1, T1c, T2 and FLAIR with an inference server on this computer or in the "
-            "hospital. The result can be corrected, and each correction is kept as a new version. Research software, "
-            "not a medical device."
+            "Segments brain tumours in T1, T1c, T2 and FLAIR, and places landmarks in lateral cephalograms with live "
+            "measurements and a tracing, by an inference server on this computer or in the hospital. The result can "
+            "be corrected, and each correction is kept as a new version. Research software, not a medical device."
         )
         self.parent.acknowledgementText = _("The networks are built with MONAI and PyTorch.")
         slicer.app.connect("startupCompleted()", make_known)
 
 
 def make_known():
-    """Offer the sample study in the module Sample Data, and the layout to scenes that were saved with it."""
-    from MahtAILib.scene.layout import register_layout
+    """Offer the sample study in the module Sample Data, and the layouts to scenes that were saved with them."""
+    from MahtAILib.scene.layout import register_image_layout, register_layout
     from MahtAILib.scene.sample_data import register
 
     register(Path(__file__).resolve().parent / "Resources" / "Icons")
     if slicer.app.layoutManager() is not None:
-        register_layout(slicer.app.layoutManager().layoutLogic().GetLayoutNode())
+        layout_node = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+        register_layout(layout_node)
+        register_image_layout(layout_node)
 
 
 class MahtAIWidget(ScriptedLoadableModuleWidget):

@@ -31,6 +31,7 @@ from MahtAILib.scene.images import oriented_image, vtk_matrix
 from MahtAILib.scene.layout import VIEWS
 from MahtAILib.scene.provenance import Provenance
 from MahtAILib.scene.segments import take_segments, volumes_ml
+from MahtAILib.self_test_ceph import CephSelfTest
 
 NAMES = {"t1c": "T1 post gad", "t1": "T1", "t2": "T2", "flair": "FLAIR"}
 CENTRE_RAS_MM = (-12.0, 15.0, 9.0)
@@ -170,6 +171,9 @@ def run_self_test(case: Any) -> list[str]:
             else:
                 test.model_runs_on_a_server()
                 done.append("model_runs_on_a_server")
+            for step in CephSelfTest(case, test.scene, test.panel, test.wait).steps:
+                step()
+                done.append(step.__name__)
         finally:
             test.close()
     logging.info("MahtAI self-test: %d steps passed: %s", len(done), ", ".join(done))

@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import slicer
 from slicer.i18n import tr as _
 
 from MahtAILib.errors import ExplainedError
-from MahtAILib.panel.review_state import ReviewState
-from MahtAILib.panel.run_state import OPTIONS, RunState
+from MahtAILib.panel.run_state import RunState
 from MahtAILib.panel.section import Section, fill_choices, fill_table, prepare_table, say
 from MahtAILib.panel.server_state import ServerState
 from MahtAILib.panel.settings import Settings
-from MahtAILib.panel.study_state import StudyState
-from MahtAILib.panel.versions import TASK
+from MahtAILib.panel.task import BRAIN, Task
+from MahtAILib.panel.topics import Topic
 from MahtAILib.scene.parameters import Parameters
-from MahtAILib.scene.sequences import SHORT_NAMES, SLOTS
 
 
 class AISection(Section):
-    """Shows and starts ``RunState``."""
+    """Shows and starts ``RunState``, for the task that the panel has now.
+
+    Args:
+        topics: what else may change what is shown here.
+    """
 
     def __init__(
         self,
         parameters: Callable[[], Parameters],
         server: ServerState,
-        study: StudyState,
         run: RunState,
-        review: ReviewState,
+        task: Callable[[], Task],
+        topics: tuple[Topic, ...],
+        options_changed: Callable[[], None],
         settings: Settings,
     ) -> None:
         super().__init__("AI")
         self._parameters = parameters
-        self._server, self._study, self._run, self._review = server, study, run, review
+        self._server, self._run, self._task = server, run, task
+        self._options_changed = options_changed
         self._settings = settings
         self._problem: ExplainedError | None = None
         ui = self.ui
@@ -50,13 +53,16 @@ class AISection(Section):
         for name, box in self._options.items():
             box.connect("currentIndexChanged(int)", self._option_chooser(name))
         server.changed.subscribe(self._forget_problem)
-        for topic in (server.changed, run.changed, review.changed, study.changed):
+        for topic in (server.changed, run.changed, *topics):
             topic.subscribe(self.refresh)
 
     def refresh(self) -> None:
         """Show how things stand."""
-        ui, run = self.ui, self._run
+        ui, run, task = self.ui, self._run, self._task()
         self._list_models()
+        ui.optionsGroupBox.setVisible(task.id == BRAIN)
+        ui.runButton.setText(task.words.run)
+        ui.runButton.setToolTip(task.words.run_tip)
         for name, box in self._options.items():
             fill_choices(box, _choices()[name], self._parameters().get(name))
         ui.runButton.enabled = not run.is_running
@@ -76,8 +82,7 @@ class AISection(Section):
         self._problem = None
         try:
             if self._may_send():
-                parameters = self._parameters()
-                self._run.start(self._model(), {name: parameters.get(name) for name in OPTIONS})
+                self._run.start(self._model(), self._task().options())
         except ExplainedError as error:
             self._problem = error
         self.refresh()
@@ -91,13 +96,11 @@ class AISection(Section):
         connection = self._server.connection
         if connection is None or connection.is_local or self._settings.consents(connection.url):
             return True
-        names = ", ".join(SHORT_NAMES[slot] for slot in SLOTS if self._study.volume(slot) is not None)
+        task = self._task()
         question = _(
-            "The images leave this computer.\n\nTo: {url}\nWhat: the voxels of {names} and where they lie in the "
-            "patient, later the segmentations that you save, with your name and comment.\nNot sent: names, dates, "
-            "numbers and other DICOM tags of the patient. The face can be recognized in images that are not "
-            "defaced.\n\nSend them, and do not ask again for this server?"
-        ).format(url=connection.url, names=names)
+            "The images leave this computer.\n\nTo: {url}\nWhat: {what}\n\n"
+            "Send them, and do not ask again for this server?"
+        ).format(url=connection.url, what=task.words.leaves.format(names=task.image_names()))
         if not slicer.util.confirmYesNoDisplay(question, windowTitle=_("Images leave this computer")):
             raise ExplainedError(_("Nothing was sent."), _("Start a server on this computer to keep the images here."))
         self._settings.remember_consent(connection.url)
@@ -112,37 +115,41 @@ class AISection(Section):
         model = self.ui.modelComboBox.currentData
         if not model:
             raise ExplainedError(
-                _("The server has no model for brain tumours that is ready."),
+                self._task().words.no_model,
                 _("Whoever looks after the server can see why with: mahtai models check."),
             )
         return str(model)
 
     def _list_models(self) -> None:
-        models = self._server.models_for(TASK)
+        models = self._server.models_for(self._task().id)
         choices = [
             (str(model["id"]), f"{model.get('name', model['id'])} {model.get('version', '')}") for model in models
         ]
         box = self.ui.modelComboBox
-        fill_choices(box, choices, self._parameters().get("model"))
+        fill_choices(box, choices, self._parameters().get(self._model_parameter))
         box.enabled = bool(choices)
         chosen = next((model for model in models if model["id"] == box.currentData), None)
         say(self.ui.modelLabel, "" if chosen is None else str(chosen.get("intended_use") or chosen.get("description")))
 
     def _show_findings(self) -> None:
-        provenance = self._review.provenance
-        regions = provenance.regions.values() if provenance is not None else ()
-        fill_table(self.ui.regionTable, [region_row(region) for region in regions])
+        task = self._task()
+        fill_table(self.ui.regionTable, task.findings())
+        provenance = task.provenance
         warnings = provenance.warnings if provenance is not None else ()
         say(self.ui.warningsLabel, "\n".join(f"• {warning}" for warning in warnings))
 
+    @property
+    def _model_parameter(self) -> str:
+        return "model" if self._task().id == BRAIN else "landmark_model"
+
     def _model_chosen(self, *_arguments: object) -> None:
-        self._parameters().set("model", str(self.ui.modelComboBox.currentData or ""))
+        self._parameters().set(self._model_parameter, str(self.ui.modelComboBox.currentData or ""))
         self.refresh()
 
     def _option_chooser(self, name: str) -> Callable[..., None]:
         def chosen(*_arguments: object) -> None:
             self._parameters().set(name, str(self._options[name].currentData))
-            self._study.changed.publish()
+            self._options_changed()
 
         return chosen
 
@@ -151,30 +158,22 @@ class AISection(Section):
         say(self.ui.runStateLabel, _("Cancelling …"))
 
 
-def region_row(region: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Name, volume with its interval, and confidence; a doubtful one is called indeterminate."""
-    volume = f"{region.get('volume_ml', 0):.1f}"
-    interval = region.get("volume_interval_ml")
-    if interval:
-        volume += f" ({interval[0]:.1f}–{interval[1]:.1f})"
-    name, confidence = str(region.get("name", "")), f"{region.get('confidence', 0):.2f}"
-    if region.get("indeterminate"):
-        return f"⚠ {name}", volume, _("indeterminate")
-    return name, volume, confidence
-
-
 def stage_words(stage: str, place: int | None) -> str:
     """What is being done, for the reader."""
     words = {
-        "hashing": _("Preparing the volumes …"),
-        "uploading": _("Sending the volumes …"),
+        "hashing": _("Preparing the images …"),
+        "uploading": _("Sending the images …"),
         "queued": _("Waiting for the server …"),
         "loading": _("The server loads the model …"),
-        "checking": _("The server checks the study …"),
+        "checking": _("The server checks the images …"),
+        "reading": _("The server reads the image …"),
+        "locating": _("The model looks for the landmarks …"),
+        "refining": _("The model looks at each landmark closely …"),
+        "measuring": _("The server measures …"),
         "registering": _("The server registers the sequences …"),
-        "preparing": _("The server prepares the study …"),
-        "predicting": _("The model looks at the study …"),
-        "restoring": _("The result is brought to the grid of the study …"),
+        "preparing": _("The server prepares the images …"),
+        "predicting": _("The model looks at the images …"),
+        "restoring": _("The result is brought to where the images lie …"),
         "writing": _("The result is written …"),
         "storing": _("The result is stored …"),
         "downloading": _("Fetching the result …"),

@@ -1,4 +1,4 @@
-"""The whole panel: the state, the five sections, and what the scene and Slicer tell them."""
+"""The whole panel: the state, the sections of its two tasks, and what the scene and Slicer tell them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ from MahtAILib.errors import ExplainedError
 from MahtAILib.local_server.folders import config_folder, read_token
 from MahtAILib.panel.ai_section import AISection
 from MahtAILib.panel.background import Background
+from MahtAILib.panel.ceph_panel import CephPanel
 from MahtAILib.panel.local_state import LocalState
 from MahtAILib.panel.review_section import ReviewSection
 from MahtAILib.panel.review_state import ReviewState
 from MahtAILib.panel.run_state import RunState
 from MahtAILib.panel.save_section import SaveSection
 from MahtAILib.panel.section import single_shot
+from MahtAILib.panel.segmentation_task import SegmentationTask
 from MahtAILib.panel.server_section import ServerSection
 from MahtAILib.panel.server_state import ServerState
 from MahtAILib.panel.settings import Settings
 from MahtAILib.panel.study_section import StudySection
 from MahtAILib.panel.study_state import StudyState
+from MahtAILib.panel.task import BRAIN, CEPHALOMETRY, Task
+from MahtAILib.panel.task_section import TaskSection
 from MahtAILib.panel.versions_state import VersionsState
 from MahtAILib.scene.parameters import Parameters
 from MahtAILib.scene.watch import SceneWatch
@@ -51,22 +55,11 @@ class Panel:
         self.local = LocalState(self.background, self.server)
         self.study = StudyState(scene, self.parameters, tag_reader)
         self.review = ReviewState(scene, self.parameters, self.study, self.background)
-        self.run = RunState(self.background, self.server, self.study, self.review)
-        self.versions = VersionsState(
-            self.background, Spool(settings.folder / "unsent"), self.server, self.study, self.review
-        )
-        self.server_section = ServerSection(self.server, self.local, self.settings)
-        self.study_section = StudySection(self.study, lambda: self.parameters().get("register"))
-        self.ai_section = AISection(self.parameters, self.server, self.study, self.run, self.review, self.settings)
-        self.review_section = ReviewSection(scene, self.parameters, self.study, self.review)
-        self.save_section = SaveSection(
-            self.parameters,
-            self.server,
-            self.review,
-            self.versions,
-            self.settings,
-            lambda: self.server_section.address,
-        )
+        self.segmentation = SegmentationTask(self.parameters, self.study, self.review)
+        self.run = RunState(self.background, self.server, self.task)
+        self.versions = VersionsState(self.background, Spool(settings.folder / "unsent"), self.server, self.task)
+        self.ceph = CephPanel(scene, self.parameters, tag_reader, self.versions, self.background, settings.folder)
+        self._make_sections()
         for section in self.sections:
             section.set_scene(scene)
             layout.addWidget(section.widget)
@@ -76,20 +69,66 @@ class Panel:
         self._refresh_soon = single_shot(_SETTLE_MS, self._refresh)
         self._watch = SceneWatch(scene, self._scene_closing, self._scene_replaced, self._settle.start)
         self.server.changed.subscribe(self._server_changed)
-        self.study.changed.subscribe(self._study_changed)
+        self.study.changed.subscribe(self._images_changed)
+        self.ceph.image.changed.subscribe(self._images_changed)
         self._was_connected = False
         self._listed_for: list[Any] = []
+        self._shown_task = ""
         self._scene_replaced()
+
+    def _make_sections(self) -> None:
+        changes = (self.review.changed, self.ceph.landmarks.changed)
+        self.server_section = ServerSection(self.server, self.local, self.settings)
+        self.task_section = TaskSection(lambda: self.task().id, self.choose_task)
+        self.study_section = StudySection(self.study, lambda: self.parameters().get("register"))
+        self.ai_section = AISection(
+            self.parameters,
+            self.server,
+            self.run,
+            self.task,
+            (*changes, self.study.changed, self.ceph.image.changed),
+            self.study.changed.publish,
+            self.settings,
+        )
+        self.review_section = ReviewSection(self._scene, self.parameters, self.study, self.review)
+        self.save_section = SaveSection(
+            self.parameters,
+            self.server,
+            self.task,
+            (*changes, self.review.edited, self.ceph.landmarks.edited),
+            self.versions,
+            self.settings,
+            lambda: self.server_section.address,
+        )
 
     @property
     def sections(self) -> tuple[Any, ...]:
-        """From top to bottom."""
-        return (self.server_section, self.study_section, self.ai_section, self.review_section, self.save_section)
+        """From top to bottom, of both tasks."""
+        return (
+            self.server_section,
+            self.task_section,
+            self.study_section,
+            self.ceph.image_section,
+            self.ai_section,
+            self.review_section,
+            self.ceph.landmarks_section,
+            self.ceph.measurements_section,
+            self.save_section,
+        )
 
     @property
     def is_open(self) -> bool:
         """Whether the reader has it in front."""
         return self._is_open
+
+    def task(self) -> Task:
+        """What the panel does now."""
+        return self.ceph.task if self.parameters().get("task") == CEPHALOMETRY else self.segmentation
+
+    def choose_task(self, task: str) -> None:
+        """Do this from now on; what belongs to the other task stays in the scene."""
+        self.parameters().set("task", task)
+        self._show_task()
 
     def parameters(self) -> Parameters:
         """Of the present scene."""
@@ -98,7 +137,7 @@ class Panel:
     def enter(self) -> None:
         """The reader opened the panel."""
         self._is_open = True
-        self.review_section.enter()
+        self._in_front().enter()
         self.server_section.connect_quietly()
         self.versions.count_waiting()
         self._nodes_settled()
@@ -106,7 +145,7 @@ class Panel:
     def exit(self) -> None:
         """The reader went to another module; a run goes on."""
         self._is_open = False
-        self.review_section.exit()
+        self._in_front().exit()
 
     def close(self) -> None:
         """Slicer quits, or the module is loaded anew: nothing of this panel stays behind."""
@@ -118,6 +157,7 @@ class Panel:
         self._refresh_soon.stop()
         self.review.stop()
         self.review_section.close()
+        self.ceph.close()
         self.run.cancel()
         self.local.close()
         self.background.close()
@@ -127,21 +167,63 @@ class Panel:
             section.widget.setParent(None)
             section.widget.deleteLater()
 
+    def _in_front(self) -> Any:
+        """The section of the present task that has keys."""
+        return self.ceph.landmarks_section if self.task() is self.ceph.task else self.review_section
+
+    def _show_task(self) -> None:
+        """Show the sections of the present task and hide those of the other."""
+        task = self.task()
+        if task.id != self._shown_task:
+            is_ceph = task is self.ceph.task
+            for section in (self.study_section, self.review_section):
+                section.widget.setVisible(not is_ceph)
+            for section in self.ceph.sections:
+                section.widget.setVisible(is_ceph)
+            if self._is_open and self._shown_task:
+                (self.review_section if is_ceph else self.ceph.landmarks_section).exit()
+                self._in_front().enter()
+            self._shown_task = task.id
+            self.ceph.show(is_ceph)
+            if self.review.node is not None:
+                self.review.show_at_all(not is_ceph)
+            self._listed_for = []
+            self._images_changed()
+        self.task_section.refresh()
+        self.ai_section.refresh()
+        self.save_section.refresh()
+
     def _nodes_settled(self) -> None:
         """Volumes came or went: an empty study is filled, a filled one is left as the reader has it."""
-        if self._is_open and self.study.is_empty():
-            self.study.fill()
+        if self._is_open:
+            if self.ceph.look_for_new():
+                self.task_section.reason = _("A single image was loaded: this is for cephalograms.")
+                self.choose_task(CEPHALOMETRY)
+            if self.study.is_empty() and not self.ceph.image.is_alone():
+                self.study.fill()
+            if self.study_came_first():
+                self.task_section.reason = _("A study of a brain was loaded, and no cephalogram.")
+                self.choose_task(BRAIN)
         self._refresh()
+
+    def study_came_first(self) -> bool:
+        """Whether the panel waits for a cephalogram, and a brain was loaded instead."""
+        waits = self.task() is self.ceph.task and not self.ceph.image.candidates()
+        return waits and not self.study.is_empty()
 
     def _refresh(self) -> None:
         """Show the parameters as they are now, whoever changed them."""
+        self._show_task()
         self.study.changed.publish()
         self.review.refresh()
+        self.ceph.refresh()
 
     def _scene_closing(self) -> None:
         self.run.abandon(_("The scene was closed, so the run was stopped."))
-        self.versions.keep_draft(self.settings.folder / "drafts")
+        for task in (self.segmentation, self.ceph.task):
+            self.versions.keep_draft(self.settings.folder / "drafts", task)
         self.review.stop()
+        self.ceph.forget_scene()
 
     def _scene_replaced(self) -> None:
         # another panel may change them as well
@@ -149,7 +231,10 @@ class Panel:
         self._stop_observing = self.parameters().observe(self._refresh_soon.start)
         self.study.forget_reasons()
         self.review.find_places()
-        self._listed_for = []  # so that the versions are asked for once, whatever is in the slots now
+        self.ceph.forget_scene()
+        self.task_section.reason = ""
+        self._shown_task = ""
+        self._listed_for = []  # so that the versions are asked for once, whatever is chosen now
         self._refresh()
 
     def _server_changed(self) -> None:
@@ -159,9 +244,9 @@ class Panel:
             self.versions.refresh()
         self._was_connected = is_connected
 
-    def _study_changed(self) -> None:
-        """Another study has other versions."""
-        volumes = self.study.volume_ids()
+    def _images_changed(self) -> None:
+        """Other images have other versions."""
+        volumes = self.task().volume_ids()
         if volumes != self._listed_for:
             self._listed_for = volumes
             self.versions.refresh()

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
 from MahtAILib.panel.review_state import ReviewState, VolumeRow
-from MahtAILib.panel.section import Section, fill_choices, fill_table, prepare_table, quiet, single_shot
+from MahtAILib.panel.section import Keys, Section, fill_choices, fill_table, prepare_table, quiet, single_shot
 from MahtAILib.panel.study_state import StudyState
 from MahtAILib.scene import views
 from MahtAILib.scene.editing import UNDO_STEPS, editor_node
@@ -60,7 +59,7 @@ class ReviewSection(Section):
         ui.nextButton.clicked.connect(lambda *_arguments: self._review.go(1))
         ui.previousButton.clicked.connect(lambda *_arguments: self._review.go(-1))
         self._count_later = single_shot(_TABLE_DELAY_MS, self._show_volumes)
-        self._shortcuts: list[Any] = []
+        self._keys = Keys({"Ctrl+Right": self._goer(1), "Ctrl+Left": self._goer(-1)})
         self._is_open = False
         self._came_unseen = False
         review.changed.subscribe(self.refresh)
@@ -75,12 +74,7 @@ class ReviewSection(Section):
         self.give_editor_node()
         self._editor.setupViewObservations()
         self._editor.installKeyboardShortcuts()
-        window = slicer.util.mainWindow()
-        for key, step in (("Ctrl+Right", 1), ("Ctrl+Left", -1)) if window is not None else ():
-            shortcut = qt.QShortcut(window)
-            shortcut.setKey(qt.QKeySequence(key))
-            shortcut.connect("activated()", self._goer(step))
-            self._shortcuts.append(shortcut)
+        self._keys.take()
         if self._came_unseen:
             self._show_soon.start()
 
@@ -89,10 +83,7 @@ class ReviewSection(Section):
         self._editor.setActiveEffectByName("")
         self._editor.uninstallKeyboardShortcuts()
         self._editor.removeViewObservations()
-        for shortcut in self._shortcuts:
-            shortcut.setParent(None)
-            shortcut.deleteLater()
-        self._shortcuts = []
+        self._keys.give_back()
         self._is_open = False
         self._review.remove_mark()
 

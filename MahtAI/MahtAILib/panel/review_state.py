@@ -59,6 +59,7 @@ class ReviewState:
         self._parameters = parameters
         self._study = study
         self._background = background
+        self._is_hidden = False
         self._mark = views.PlaceMark(scene)
         self._watch = EditWatch(self.edited.publish)
 
@@ -80,7 +81,7 @@ class ReviewState:
     def refresh(self) -> None:
         """The scene changed: look at what the parameters name now."""
         self._watch.watch(self.node)
-        if self.node is not None:
+        if self.node is not None and not self._is_hidden:
             self.show()
         self.changed.publish()
 
@@ -149,6 +150,12 @@ class ReviewState:
         parameters = self._parameters()
         if self.node is not None:
             views.show_segmentation(self.node, float(parameters.get("opacity")), parameters.get("fill") == "1")
+
+    def show_at_all(self, shown: bool) -> None:
+        """Draw the segmentation, or hide it while another task has the panel."""
+        self._is_hidden = not shown
+        if self.node is not None and self.node.GetDisplayNode() is not None:
+            self.node.GetDisplayNode().SetVisibility(shown)
 
     def line_up(self) -> None:
         """Show the sequences as the server registered them, or as they were scanned, as the parameters say."""

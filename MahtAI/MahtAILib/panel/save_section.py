@@ -8,10 +8,11 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from MahtAILib.errors import ExplainedError
-from MahtAILib.panel.review_state import ReviewState
 from MahtAILib.panel.section import Section, fill_choices, fill_table, prepare_table, quiet, say
 from MahtAILib.panel.server_state import ServerState
 from MahtAILib.panel.settings import Settings
+from MahtAILib.panel.task import Task
+from MahtAILib.panel.topics import Topic
 from MahtAILib.panel.versions import saved_at
 from MahtAILib.panel.versions_state import Remark, VersionsState
 from MahtAILib.scene.edits import is_edited
@@ -22,6 +23,7 @@ class SaveSection(Section):
     """Shows and changes ``VersionsState``.
 
     Args:
+        topics: what else may change what is shown here.
         address: the server for which versions are saved while there is no connection.
     """
 
@@ -29,14 +31,15 @@ class SaveSection(Section):
         self,
         parameters: Callable[[], Parameters],
         server: ServerState,
-        review: ReviewState,
+        task: Callable[[], Task],
+        topics: tuple[Topic, ...],
         versions: VersionsState,
         settings: Settings,
         address: Callable[[], str],
     ) -> None:
         super().__init__("Save")
         self._parameters = parameters
-        self._server, self._review, self._versions = server, review, versions
+        self._server, self._task, self._versions = server, task, versions
         self._settings = settings
         self._address = address
         self._problem: ExplainedError | None = None
@@ -58,7 +61,7 @@ class SaveSection(Section):
         ui.openButton.clicked.connect(self._open)
         ui.versionsTable.connect("itemSelectionChanged()", self._selection_changed)
         ui.versionsTable.connect("cellDoubleClicked(int,int)", self._open)
-        for topic in (versions.changed, review.changed, review.edited):
+        for topic in (versions.changed, *topics):
             topic.subscribe(self.refresh)
 
     def refresh(self) -> None:
@@ -71,7 +74,7 @@ class SaveSection(Section):
         with quiet(ui.commentLineEdit):
             if ui.commentLineEdit.text != parameters.get("comment"):
                 ui.commentLineEdit.text = parameters.get("comment")
-        ui.saveButton.enabled = self._review.node is not None and not versions.is_busy
+        ui.saveButton.enabled = self._task().node is not None and not versions.is_busy
         say(ui.saveStateLabel, self._words() or versions.message, self._problem or versions.error)
         ui.sendButton.setVisible(versions.waiting > 0)
         ui.sendButton.enabled = self._server.connection is not None and not versions.is_busy
@@ -104,12 +107,12 @@ class SaveSection(Section):
         self._parameters().set("comment", "")
 
     def _words(self) -> str:
-        if self._review.node is None:
+        if self._task().node is None:
             return ""
-        return _("There are edits that are not saved.") if is_edited(self._review.node) else ""
+        return _("There are edits that are not saved.") if is_edited(self._task().node) else ""
 
     def _list_versions(self) -> None:
-        provenance = self._review.provenance
+        provenance = self._task().provenance
         current = provenance.version if provenance is not None else ""
         rows = [
             (

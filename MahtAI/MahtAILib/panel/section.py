@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,15 @@ def fill_table(table: Any, rows: Sequence[Sequence[str]], with_numbers: bool = T
             if column and with_numbers:
                 item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             table.setItem(number, column, item)
-    height = table.horizontalHeader().height + sum(table.rowHeight(row) for row in range(min(len(rows), 8))) + 4
+    fit_height(table, 8)
+
+
+def fit_height(table: Any, most_rows: int) -> None:
+    """Make a table as high as its rows, the rest is scrolled to; a table without rows takes no room."""
+    count = table.rowCount
+    height = table.horizontalHeader().height + sum(table.rowHeight(row) for row in range(min(count, most_rows))) + 4
     table.setFixedHeight(height)
-    table.setVisible(bool(rows))
+    table.setVisible(count > 0)
 
 
 def prepare_table(table: Any, stretched: int = 0) -> None:
@@ -69,6 +75,19 @@ def prepare_table(table: Any, stretched: int = 0) -> None:
         table.horizontalHeader().setSectionResizeMode(column, wanted)
 
 
+def fix_columns(table: Any, samples: Mapping[int, str]) -> None:
+    """Columns as wide as a sample text; the others share what room is left.
+
+    Columns that follow their contents are measured anew whenever a cell changes: too slow while a mouse moves.
+    """
+    metrics = table.fontMetrics()
+    header = table.horizontalHeader()
+    for column in range(table.columnCount):
+        header.setSectionResizeMode(column, qt.QHeaderView.Fixed if column in samples else qt.QHeaderView.Stretch)
+        if column in samples:
+            header.resizeSection(column, metrics.horizontalAdvance(samples[column]) + 12)
+
+
 def single_shot(milliseconds: int, slot: Callable[[], None]) -> Any:
     """A timer that calls ``slot`` once, this long after its last start."""
     timer = qt.QTimer()
@@ -76,6 +95,36 @@ def single_shot(milliseconds: int, slot: Callable[[], None]) -> Any:
     timer.setInterval(milliseconds)
     timer.timeout.connect(slot)
     return timer
+
+
+class Keys:
+    """Keys that work in Slicer's whole window while a section is in front.
+
+    Args:
+        slots: key such as ``Ctrl+Right`` → what it does.
+    """
+
+    def __init__(self, slots: Mapping[str, Callable[[], None]]) -> None:
+        self._slots = slots
+        self._shortcuts: list[Any] = []
+
+    def take(self) -> None:
+        """From now on."""
+        window = slicer.util.mainWindow()
+        if window is None or self._shortcuts:
+            return
+        for key, slot in self._slots.items():
+            shortcut = qt.QShortcut(window)
+            shortcut.setKey(qt.QKeySequence(key))
+            shortcut.connect("activated()", slot)
+            self._shortcuts.append(shortcut)
+
+    def give_back(self) -> None:
+        """No more."""
+        for shortcut in self._shortcuts:
+            shortcut.setParent(None)
+            shortcut.deleteLater()
+        self._shortcuts = []
 
 
 @contextmanager

@@ -1,27 +1,23 @@
-"""A study's versions on disk and on the server: the work that is done in threads."""
+"""The versions of a study or a cephalogram on disk and on the server: the work that is done in threads."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from MahtAILib.client import jobs
-from MahtAILib.client import segmentation as files
 from MahtAILib.client.cases import Case, LabelVersion, NewCase, NewLabel, label_content, list_cases, list_labels
 from MahtAILib.client.connection import Connection
 from MahtAILib.client.errors import RequestRefusedError
-from MahtAILib.client.segmentation import Segmentation
 from MahtAILib.client.spool import FlushReport, Spool
 from MahtAILib.client.study import StudyVolume
 from MahtAILib.client.volumes import Blob, pack
 from MahtAILib.scene import provenance as origins
 from MahtAILib.scene.provenance import Provenance
-
-TASK = "brain-tumour"
 
 _CASES = uuid.UUID("5d0b6a3e-6a52-5c0c-9e0e-2f6f2f1b8391")
 """Namespace of the keys of cases: the same volumes are the same case, in every session."""
@@ -40,10 +36,11 @@ def keep_and_send(
     spool: Spool,
     connection: Connection | None,
     url: str,
+    task: str,
     case: str,
     volumes: Mapping[str, StudyVolume],
     inputs: Mapping[str, str],
-    segmentation: Segmentation,
+    encode: Callable[[], bytes],
     label: NewLabel,
     parent_key: str,
 ) -> Saved:
@@ -58,8 +55,8 @@ def keep_and_send(
         inputs = dict(inputs) or {slot: blob.sha256 for slot, blob in blobs.items()}
     key = spool.add(
         url,
-        case or new_case(inputs),
-        files.encode(segmentation),
+        case or new_case(task, inputs),
+        encode(),
         label,
         parent_key=parent_key or None,
         volumes=[blob for blob in blobs.values() if blob.sha256 in inputs.values()],
@@ -70,10 +67,10 @@ def keep_and_send(
     return Saved(key, inputs, report)
 
 
-def new_case(inputs: Mapping[str, str]) -> NewCase:
-    """The case of a study; its name tells nothing of the patient."""
+def new_case(task: str, inputs: Mapping[str, str]) -> NewCase:
+    """The case of these images; its name tells nothing of the patient."""
     key = uuid.uuid5(_CASES, " ".join(f"{slot}={sha256}" for slot, sha256 in sorted(inputs.items())))
-    return NewCase(f"Study {str(key)[:8]}", TASK, dict(inputs), str(key))
+    return NewCase(f"Study {str(key)[:8]}", task, dict(inputs), str(key))
 
 
 def versions_of(connection: Connection, inputs: Mapping[str, str]) -> list[tuple[Case, LabelVersion]]:
@@ -87,32 +84,34 @@ def versions_of(connection: Connection, inputs: Mapping[str, str]) -> list[tuple
     return [(case, version) for case in cases for version in list_labels(connection, case.id)]
 
 
-def fetch_version(connection: Connection, case: Case, version: LabelVersion) -> tuple[Segmentation, Provenance]:
-    """In a thread: a version's segmentation and where it comes from.
+def fetch_version(
+    connection: Connection, case: Case, version: LabelVersion, decode: Callable[[bytes], Any]
+) -> tuple[Any, Provenance]:
+    """In a thread: a version's content and where it comes from.
 
     Raises:
         ClientError: the server did not answer.
-        SegmentationError: the file cannot be read.
+        ExplainedError: the file cannot be read.
     """
-    segmentation = files.decode(label_content(connection, case.id, version))
+    content = decode(label_content(connection, case.id, version))
     job = str(version.document.get("inference") or "")
     summary: dict[str, Any] = {}
     if job:
         with suppress(RequestRefusedError):  # the server may have forgotten the job; the version stands without it
             summary = jobs.summary(connection, job)
     origin = Provenance(
-        status=segmentation.provenance.get("Status", origins.EDITED),
+        status=content.provenance.get("Status", origins.EDITED),
         server=connection.url,
         job=job,
-        model=segmentation.provenance.get("Model", ""),
-        model_sha256=segmentation.provenance.get("ModelSHA256", ""),
+        model=content.provenance.get("Model", ""),
+        model_sha256=content.provenance.get("ModelSHA256", ""),
         inputs=dict(case.volumes),
         case=case.id,
         version=version.id,
         **Provenance.of_summary(summary),
-        file=segmentation.provenance,
+        file=content.provenance,
     )
-    return segmentation, origin
+    return content, origin
 
 
 def saved_at(version: LabelVersion) -> str:

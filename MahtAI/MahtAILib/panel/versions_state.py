@@ -1,4 +1,4 @@
-"""Saved versions of the study: a new one goes to the spool on this computer first, then to the server."""
+"""Saved versions of what is under review: a new one goes to the spool on this computer first, then to the server."""
 
 from __future__ import annotations
 
@@ -10,27 +10,23 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from MahtAILib.client import segmentation as files
 from MahtAILib.client.cases import Case, LabelVersion, NewLabel
-from MahtAILib.client.segmentation import Segmentation
 from MahtAILib.client.spool import FlushReport, Spool
 from MahtAILib.client.volumes import pack
 from MahtAILib.errors import ExplainedError
 from MahtAILib.panel.background import Background, Errand
-from MahtAILib.panel.review_state import ReviewState
 from MahtAILib.panel.server_state import ServerState
-from MahtAILib.panel.study_state import StudyState
+from MahtAILib.panel.task import Task
 from MahtAILib.panel.topics import Topic
 from MahtAILib.panel.versions import Saved, age, fetch_version, keep_and_send, versions_of
 from MahtAILib.scene import provenance as origins
 from MahtAILib.scene.edits import is_edited, mark_edited, mark_saved, seconds_of_work
 from MahtAILib.scene.provenance import Provenance
-from MahtAILib.scene.segments import geometry_of, take_segments
 
 
 @dataclass(frozen=True)
 class Remark:
-    """What the reader says of a segmentation when it is saved; ``verdict`` is agree, disagree or empty."""
+    """What the reader says of a version when it is saved; ``verdict`` is agree, disagree or empty."""
 
     author: str
     role: str
@@ -42,15 +38,13 @@ class VersionsState:
     """Saving, listing and opening versions.
 
     Attributes:
-        versions: of the study, the newest first, as far as the server told.
+        versions: of the images, the newest first, as far as the server told.
         waiting: versions on this computer that the server does not have yet.
         message: what became of the last thing asked for.
         error: why it failed, or None.
     """
 
-    def __init__(
-        self, background: Background, spool: Spool, server: ServerState, study: StudyState, review: ReviewState
-    ) -> None:
+    def __init__(self, background: Background, spool: Spool, server: ServerState, task: Callable[[], Task]) -> None:
         self.changed = Topic()
         self.versions: list[LabelVersion] = []
         self.waiting = 0
@@ -59,8 +53,7 @@ class VersionsState:
         self._background = background
         self._spool = spool
         self._server = server
-        self._study = study
-        self._review = review
+        self._task = task
         self._cases: dict[str, Case] = {}
         self._errands: set[Errand[Any]] = set()
 
@@ -70,27 +63,23 @@ class VersionsState:
         return bool(self._errands)
 
     def save(self, remark: Remark, url: str, then: Callable[[], None] = lambda: None) -> None:
-        """Save the segmentation under review as a new version of the study for the server at ``url``.
+        """Save what is under review as a new version for the server at ``url``.
 
         The edits count as saved as soon as the version is safe on this computer; ``then`` is called then.
 
         Raises:
-            ExplainedError: nothing was saved, and why; the segmentation is as it was.
+            ExplainedError: nothing was saved, and why; the scene is as it was.
         """
-        node = self._review.node
+        task = self._task()
+        node = task.node
         if node is None:
-            raise ExplainedError(_("There is no segmentation to save."), _("Run the model, or choose a segmentation."))
+            raise ExplainedError(*task.words.nothing_to_save)
         if not remark.author.strip():
             raise ExplainedError(_("The reader's name is missing."), _("Type your name or initials under Reader."))
-        origin = self._review.provenance or Provenance()
-        volumes = self._study.volumes()
+        origin = task.provenance or Provenance()
+        volumes = task.volumes()
         if not (volumes or origin.inputs):
-            raise ExplainedError(
-                _("It is not known to which study the segmentation belongs."),
-                _("Choose the volumes of the study in the section Study, then save again."),
-            )
-        geometry = geometry_of(node) or self._study.reference_geometry()
-        taken = take_segments(node, geometry)
+            raise ExplainedError(*task.words.no_images)
         edited, seconds = is_edited(node), seconds_of_work(node)
         status = origins.EDITED if edited or not origin.job else origins.ACCEPTED
         label = NewLabel(
@@ -102,43 +91,37 @@ class VersionsState:
             verdict=remark.verdict or None,  # type: ignore[arg-type]
             comment=remark.comment,
         )
-        segmentation = replace(taken.segmentation, provenance=replace(origin, status=status).for_file())
+        file = task.for_file(node, replace(origin, status=status))
         connection = self._server.connection
         case = origin.case if origin.server == url else ""
         parent_key = origin.version_key if not label.parent and origin.server == url else ""
 
         def work(_errand: Errand[Saved]) -> Saved:
             return keep_and_send(
-                self._spool, connection, url, case, volumes, origin.inputs, segmentation, label, parent_key
+                self._spool, connection, url, task.id, case, volumes, origin.inputs, file.encode, label, parent_key
             )
 
         def done(saved: Saved) -> None:
-            self._noted(node, replace(origin, status=status, server=url, inputs=dict(saved.inputs)), saved)
+            self._noted(task, node, replace(origin, status=status, server=url, inputs=dict(saved.inputs)), saved)
             then()
-            if taken.resampled:
-                self.message += " " + _("Brought to the grid of the study: {names}.").format(
-                    names=", ".join(taken.resampled)
-                )
+            if file.remark:
+                self.message += " " + file.remark
             self.changed.publish()
 
         # an edit that is made while the version is being written is not in it
         mark_saved(node)
         self._run(work, done, lambda: mark_edited(node, seconds) if edited else None)
 
-    def keep_draft(self, folder: Path) -> None:
+    def keep_draft(self, folder: Path, task: Task) -> None:
         """Before the scene goes: write edits that were not saved into a file, and say where."""
-        node = self._review.node
+        node = task.node
         if not is_edited(node):
             return
         try:
-            geometry = geometry_of(node) or self._study.reference_geometry()
-            origin = self._review.provenance or Provenance()
-            segmentation = replace(
-                take_segments(node, geometry).segmentation, provenance=replace(origin, status=origins.EDITED).for_file()
-            )
+            file = task.for_file(node, replace(task.provenance or Provenance(), status=origins.EDITED))
             folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"{datetime.now():%Y-%m-%d %H-%M-%S}.seg.nrrd"
-            path.write_bytes(files.encode(segmentation))
+            path = folder / f"{datetime.now():%Y-%m-%d %H-%M-%S}{task.words.draft}"
+            path.write_bytes(file.encode())
         except (ExplainedError, OSError) as error:
             self.error = ExplainedError(
                 _("The edits of “{name}” were not saved, and no draft could be written ({error}).").format(
@@ -170,28 +153,28 @@ class VersionsState:
         self._run(lambda _errand: len(self._spool.pending()), done)
 
     def refresh(self) -> None:
-        """Ask the server for the versions of the study in the slots."""
-        connection = self._server.connection
-        if connection is None or self._study.is_empty():
+        """Ask the server for the versions of the chosen images."""
+        connection, task = self._server.connection, self._task()
+        if connection is None or task.is_empty():
             self.versions, self._cases = [], {}
             self.changed.publish()
             return
-        origin = self._review.provenance
+        origin = task.provenance
         known = dict(origin.inputs) if origin is not None and origin.inputs else None
         try:
-            volumes = {} if known else self._study.volumes()
-        except ExplainedError:  # the section Study says what is wrong with them
+            volumes = {} if known else task.volumes()
+        except ExplainedError:  # the section with the images says what is wrong with them
             volumes = {}
 
-        asked = self._study.volume_ids()
+        asked = task.volume_ids()
 
         def work(_errand: Errand[Any]) -> list[tuple[Case, LabelVersion]]:
             inputs = known or {slot: pack(one.array, one.ijk_to_ras).sha256 for slot, one in volumes.items()}
             return versions_of(connection, inputs)
 
         def done(found: list[tuple[Case, LabelVersion]]) -> None:
-            if self._study.volume_ids() != asked:
-                return  # of a study that is no longer in the slots
+            if self._task() is not task or task.volume_ids() != asked:
+                return  # of images that are no longer chosen
             self._cases = {version.id: case for case, version in found}
             self.versions = sorted((version for _case, version in found), key=age, reverse=True)
             self.changed.publish()
@@ -204,30 +187,38 @@ class VersionsState:
         if connection is None:
             self._failed(ExplainedError(_("There is no connection to a server."), _("Connect, then open it again.")))
             return
-        case, asked = self._cases[version.id], self._study.volume_ids()
+        task = self._task()
+        case, asked = self._cases[version.id], task.volume_ids()
 
-        def work(_errand: Errand[Any]) -> tuple[Segmentation, Provenance]:
-            return fetch_version(connection, case, version)
+        def work(_errand: Errand[Any]) -> tuple[Any, Provenance]:
+            return fetch_version(connection, case, version, task.decode)
 
-        def done(found: tuple[Segmentation, Provenance]) -> None:
-            if self._study.volume_ids() != asked:
+        def done(found: tuple[Any, Provenance]) -> None:
+            if task.volume_ids() != asked:
                 self.message = _("The study was changed meanwhile; version {number} was not opened.").format(
                     number=version.number
                 )
                 self.changed.publish()
                 return
-            self._review.place(*found)
-            self._review.line_up()
-            self._review.arrived.publish()
-            self._review.refresh()
+            task.open(*found)
             self.message = _("Version {number} is open.").format(number=version.number)
             self.changed.publish()
 
         self._run(work, done)
 
-    def _noted(self, node: Any, origin: Provenance, saved: Saved) -> None:
+    def read(
+        self, version: LabelVersion, done: Callable[[Any], None], failed: Callable[[ExplainedError], None]
+    ) -> None:
+        """Fetch a saved version's content and hand it on; the scene stays as it is."""
+        connection, case, task = self._server.connection, self._cases.get(version.id), self._task()
+        if connection is None or case is None:
+            failed(ExplainedError(_("There is no connection to a server."), _("Connect, then choose it again.")))
+            return
+        self._background.run(lambda _errand: fetch_version(connection, case, version, task.decode)[0], done, failed)
+
+    def _noted(self, task: Task, node: Any, origin: Provenance, saved: Saved) -> None:
         receipt = self._spool.receipt(saved.client_key)
-        self._review.note(
+        task.note(
             node,
             status=origin.status,
             server=origin.server,

@@ -1,4 +1,4 @@
-"""Whether and how long a segmentation was edited; noted on its node, for all panels and the saved scene."""
+"""Whether and how long segments or landmarks were edited; noted on their node, for all panels and the saved scene."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import slicer
 
+from MahtAILib.scene.landmarks import points_fingerprint
 from MahtAILib.scene.segments import fingerprint
 
 EDITED_ATTRIBUTE = "MahtAI.Edited"
@@ -34,7 +35,7 @@ def seconds_of_work(node: Any) -> float:
 
 def mark_saved(node: Any) -> None:
     """From now on edits count anew."""
-    node.SetAttribute(FINGERPRINT_ATTRIBUTE, fingerprint(node))
+    node.SetAttribute(FINGERPRINT_ATTRIBUTE, content_fingerprint(node))
     node.SetAttribute(EDITED_ATTRIBUTE, None)
     node.SetAttribute(SECONDS_ATTRIBUTE, None)
 
@@ -46,13 +47,23 @@ def mark_edited(node: Any, seconds: float) -> None:
     node.SetAttribute(SECONDS_ATTRIBUTE, f"{seconds_of_work(node) + seconds:.1f}")
 
 
+def content_fingerprint(node: Any) -> str:
+    """The same for the same segments or landmarks."""
+    return points_fingerprint(node) if node.IsA("vtkMRMLMarkupsNode") else fingerprint(node)
+
+
 _changing: list[object] = []
-"""Not empty while the program itself changes segmentations; for all watches, for there may be two panels."""
+"""Not empty while the program itself changes segments or landmarks; for all watches, for there may be two panels."""
+
+
+def is_by_the_reader() -> bool:
+    """Whether what changes now is changed by the reader."""
+    return not _changing
 
 
 @contextmanager
 def not_by_the_reader() -> Iterator[None]:
-    """Changes of segmentations inside are no edits."""
+    """Changes of segments or landmarks inside are no edits."""
     _changing.append(None)
     try:
         yield
@@ -61,7 +72,7 @@ def not_by_the_reader() -> Iterator[None]:
 
 
 class EditWatch:
-    """Watches one segmentation for edits by the reader.
+    """Watches one segmentation, or the landmarks of one node, for edits by the reader.
 
     Args:
         on_edit: called after each edit, on the main thread, many times during a stroke.
@@ -75,7 +86,7 @@ class EditWatch:
         self._last = clock()
 
     def watch(self, node: Any) -> None:
-        """Watch this vtkMRMLSegmentationNode and no other; None for none."""
+        """Watch this node and no other; None for none."""
         if node is self._node:
             return
         self.stop()
@@ -83,15 +94,7 @@ class EditWatch:
         self._last = self._clock()
         if node is None:
             return
-        events = slicer.vtkSegmentation
-        for event in (
-            events.SourceRepresentationModified,
-            events.SegmentAdded,
-            events.SegmentRemoved,
-            events.SegmentModified,
-        ):
-            # the node passes on what happens in its vtkSegmentation, also when that is replaced
-            self._observers.append(node.AddObserver(event, self._edited))
+        self._observers = [node.AddObserver(event, self._edited) for event in _events(node)]
 
     def stop(self) -> None:
         """Watch nothing any more."""
@@ -99,6 +102,11 @@ class EditWatch:
             for observer in self._observers:
                 self._node.RemoveObserver(observer)
         self._node, self._observers = None, []
+
+    def note_edit(self) -> None:
+        """The reader changed something that no event of the node tells."""
+        if self._node is not None:
+            self._edited(self._node, "")
 
     def _edited(self, node: Any, event: str) -> None:
         if _changing:
@@ -108,7 +116,21 @@ class EditWatch:
             node.SetAttribute(SECONDS_ATTRIBUTE, f"{seconds_of_work(node) + now - self._last:.1f}")
         self._last = now
         # a surface, a colour or an undo may leave the segments as they were saved
-        is_as_saved = node.GetAttribute(FINGERPRINT_ATTRIBUTE) == fingerprint(node)
+        is_as_saved = node.GetAttribute(FINGERPRINT_ATTRIBUTE) == content_fingerprint(node)
         if is_edited(node) == is_as_saved:
             node.SetAttribute(EDITED_ATTRIBUTE, None if is_as_saved else "1")
         self._on_edit()
+
+
+def _events(node: Any) -> tuple[int, ...]:
+    """What a node tells when its content changes."""
+    if node.IsA("vtkMRMLMarkupsNode"):
+        return ()  # LandmarkWatch knows when a point was moved, and says so by ``note_edit``
+    events = slicer.vtkSegmentation
+    # the node passes on what happens in its vtkSegmentation, also when that is replaced
+    return (
+        events.SourceRepresentationModified,
+        events.SegmentAdded,
+        events.SegmentRemoved,
+        events.SegmentModified,
+    )

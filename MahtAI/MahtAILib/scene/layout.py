@@ -1,4 +1,4 @@
-"""The layout with a view a sequence, for Slicer's layout manager. Nothing is imported that takes time."""
+"""The layouts with a view a sequence and with one for a cephalogram. Nothing is imported that takes time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 LAYOUT_ID = 8391
 """Slicer's own layouts end below 1000; extensions take numbers of their own."""
+IMAGE_LAYOUT_ID = 8392
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ VIEWS = (
     View("t2", "MahtAIT2", "T2", "#009E73"),
 )
 
+IMAGE_VIEW = View("ceph", "MahtAICeph", "Cephalogram", "#CC79A7")
+
 
 def layout_xml() -> str:
     """Slicer's description of the layout: two rows of two axial views."""
@@ -34,6 +37,11 @@ def layout_xml() -> str:
         for row in (0, 2)
     )
     return f'<layout type="vertical" split="true">{rows}</layout>'
+
+
+def image_layout_xml() -> str:
+    """Slicer's description of the layout with one large view."""
+    return f'<layout type="vertical">{_view_xml(IMAGE_VIEW)}</layout>'
 
 
 def _view_xml(view: View) -> str:
@@ -53,3 +61,10 @@ def register_layout(layout_node: Any) -> int:
     if not layout_node.IsLayoutDescription(LAYOUT_ID):
         layout_node.AddLayoutDescription(LAYOUT_ID, layout_xml())
     return LAYOUT_ID
+
+
+def register_image_layout(layout_node: Any) -> int:
+    """Make the layout of a cephalogram known to Slicer; returns its number."""
+    if not layout_node.IsLayoutDescription(IMAGE_LAYOUT_ID):
+        layout_node.AddLayoutDescription(IMAGE_LAYOUT_ID, image_layout_xml())
+    return IMAGE_LAYOUT_ID

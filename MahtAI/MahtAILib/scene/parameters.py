@@ -14,7 +14,9 @@ import vtk
 MODULE = "MahtAI"
 
 _DEFAULTS = {
+    "task": "",
     "model": "",
+    "landmark_model": "",
     "register": "auto",
     "brain_mask": "auto",
     "check_sequences": "on",
@@ -24,6 +26,12 @@ _DEFAULTS = {
     "fill": "1",
     "line_up": "1",
     "doubt": "places",
+    "show_circles": "1",
+    "show_planes": "1",
+    "show_angles": "1",
+    "analysis": "",
+    "sex": "",
+    "age": "",
 }
 
 
@@ -85,6 +93,24 @@ class Parameters:
     @confidence.setter
     def confidence(self, node: Any) -> None:
         self._refer("confidence", node)
+
+    @property
+    def image(self) -> Any:
+        """The cephalogram, or None."""
+        return self.node.GetNodeReference("image")
+
+    @image.setter
+    def image(self, node: Any) -> None:
+        self._refer("image", node)
+
+    @property
+    def landmarks(self) -> Any:
+        """The landmarks that are reviewed, or None."""
+        return self.node.GetNodeReference("landmarks")
+
+    @landmarks.setter
+    def landmarks(self, node: Any) -> None:
+        self._refer("landmarks", node)
 
     def observe(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Call ``changed`` after each change, by whomever; returns what ends that."""

@@ -1,4 +1,4 @@
-"""Where a segmentation comes from: kept on its node, in every segment's tags, and in the saved version."""
+"""Where segments or landmarks come from: kept on their node, in every segment's tags, and in the saved version."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 from MahtAILib.scene.segments import segment_tags, tag_segments
 
 ATTRIBUTE = "MahtAI.Provenance"
+ORIGIN_ATTRIBUTE = "MahtAI.Origin"
+"""Of a node of landmarks: which of the kept provenances is that of its points."""
 
 PROPOSAL = "unreviewed AI proposal"
 EDITED = "edited by a reader"
@@ -19,7 +21,7 @@ ACCEPTED = "accepted by a reader without change"
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a segmentation was made from and what became of it.
+    """What a segmentation or a set of landmarks was made from and what became of it.
 
     Attributes:
         status: ``PROPOSAL``, ``EDITED`` or ``ACCEPTED``.
@@ -32,6 +34,8 @@ class Provenance:
         version_key: the client's key of that version, known before the server gave it an id.
         regions: region id → name, segment ids, volume, interval, confidence, indeterminate; from the model.
         warnings: the model's, for the reader.
+        reasons: why landmarks are indeterminate as a whole; empty where they are not.
+        facing: where the face looks in a cephalogram, as the model saw it; empty where that is not known.
         registration: channel → 4×4, RAS of the reference → RAS of the channel in mm, as the server found it.
         file: keys of the result's file (options, steps), for the next file.
     """
@@ -48,14 +52,19 @@ class Provenance:
     regions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     segments_ml: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    facing: str = ""
     registration: Mapping[str, Any] = field(default_factory=dict)
     file: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
     def of_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
         """The attributes that the summary of an inference tells, for the constructor."""
-        told = {name: dict(summary.get(name, {})) for name in ("regions", "segments_ml", "registration")}
-        return {**told, "warnings": tuple(str(warning) for warning in summary.get("warnings", ()))}
+        maps = ("regions", "segments_ml", "registration")
+        told: dict[str, Any] = {name: dict(summary.get(name, {})) for name in maps}
+        told |= {name: tuple(str(one) for one in summary.get(name) or ()) for name in ("warnings", "reasons")}
+        image = summary.get("image")
+        return {**told, "facing": str(image.get("facing") or "") if isinstance(image, Mapping) else ""}
 
     def for_file(self) -> dict[str, str]:
         """What is written into the header of a label version."""
@@ -64,11 +73,11 @@ class Provenance:
 
 
 def write_provenance(node: Any, provenance: Provenance) -> None:
-    """Note where the segments that are in the node now come from.
+    """Note where the segments or points that are in the node now come from.
 
     It is kept with the node (and so with the scene) under a name that the segments carry as a tag: when an
-    undo brings earlier segments back, they bring their own provenance with them. What a reader of
-    ``.seg.nrrd`` wants to know is in further tags.
+    undo brings earlier segments back, they bring their own provenance with them; likewise the
+    attribute of points. What a reader of ``.seg.nrrd`` wants to know is in further tags.
     """
     _keep(node, secrets.token_hex(4), provenance)
 
@@ -80,7 +89,8 @@ def read_provenance(node: Any) -> Provenance | None:
         return None
     known = {item.name for item in fields(Provenance)}
     values = {key: value for key, value in document.items() if key in known}
-    return Provenance(**{**values, "warnings": tuple(values.get("warnings", ()))})
+    lists = {name: tuple(values.get(name, ())) for name in ("warnings", "reasons")}
+    return Provenance(**{**values, **lists})
 
 
 def update_provenance(node: Any, **changes: Any) -> None:
@@ -90,6 +100,9 @@ def update_provenance(node: Any, **changes: Any) -> None:
 
 def _keep(node: Any, origin: str, provenance: Provenance) -> None:
     node.SetAttribute(ATTRIBUTE, json.dumps({**_kept(node), origin: asdict(provenance)}))
+    if _holds_points(node):
+        node.SetAttribute(ORIGIN_ATTRIBUTE, origin)
+        return
     tags = {"Origin": origin, "Status": provenance.status, "Model": provenance.model, "Job": provenance.job}
     tag_segments(node, {f"MahtAI.{key}": value for key, value in tags.items() if value})
 
@@ -103,4 +116,10 @@ def _kept(node: Any) -> dict[str, Any]:
 
 
 def _origin(node: Any) -> str:
+    if _holds_points(node):
+        return node.GetAttribute(ORIGIN_ATTRIBUTE) or ""
     return next(iter(segment_tags(node, "MahtAI.Origin")), "")
+
+
+def _holds_points(node: Any) -> bool:
+    return bool(node.IsA("vtkMRMLMarkupsNode"))

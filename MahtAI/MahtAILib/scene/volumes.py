@@ -7,6 +7,7 @@ unload the volume; VTK frees or moves the memory of a view without asking. At 24
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +41,7 @@ class VolumeOut:
     name: str
     _node: vtk.vtkWeakReference = field(repr=False)
     _modified: int = field(repr=False)
+    _geometry_of: Callable[[Any], Geometry] = field(default=lambda node: geometry_of_volume(node), repr=False)
 
     @property
     def geometry(self) -> Geometry:
@@ -56,10 +58,10 @@ class VolumeOut:
         if self.is_gone():
             return False
         node = self._node.Get()
-        if _modified(node) != self._modified:
+        if modified(node) != self._modified:
             return True
         try:
-            return not geometry_of_volume(node).same_grid(self.geometry)
+            return not self._geometry_of(node).same_grid(self.geometry)
         except ExplainedError:
             return True
 
@@ -77,7 +79,7 @@ def volume_out(node: Any) -> VolumeOut:
     voxels = numpy_support.vtk_to_numpy(scalars).reshape(geometry.shape[::-1]).T
     reference = vtk.vtkWeakReference()
     reference.Set(node)
-    return VolumeOut(voxels.copy(order="K"), geometry.ijk_to_ras, node.GetName(), reference, _modified(node))
+    return VolumeOut(voxels.copy(order="K"), geometry.ijk_to_ras, node.GetName(), reference, modified(node))
 
 
 def geometry_of_volume(node: Any) -> Geometry:
@@ -87,7 +89,7 @@ def geometry_of_volume(node: Any) -> Geometry:
         VolumeError, GeometryError: as ``volume_out``.
     """
     image = _image(node)
-    geometry = Geometry(image.GetDimensions(), _ijk_to_ras(node, image))
+    geometry = Geometry(image.GetDimensions(), ijk_to_world(node, image))
     check_geometry(geometry)
     return geometry
 
@@ -137,7 +139,7 @@ def frames_of_volume(node: Any) -> int:
     return max((sequence.GetNumberOfDataNodes() for sequence in sequences if sequence is not None), default=1)
 
 
-def _ijk_to_ras(node: Any, image: vtk.vtkImageData) -> NDArray[np.float64]:
+def ijk_to_world(node: Any, image: vtk.vtkImageData) -> NDArray[np.float64]:
     """4×4, index in the array → RAS in mm of the world."""
     ijk_to_ras = ijk_to_ras_of(node)
     ijk_to_ras[:, 3] = ijk_to_ras @ [*image.GetExtent()[::2], 1.0]  # an extent may begin elsewhere than at 0
@@ -154,7 +156,7 @@ def _ijk_to_ras(node: Any, image: vtk.vtkImageData) -> NDArray[np.float64]:
     return np.asarray(numpy_matrix(matrix) @ ijk_to_ras)
 
 
-def _modified(node: Any) -> int:
+def modified(node: Any) -> int:
     """Changes with each change of the voxels: VTK counts all modifications of a session."""
     image = node.GetImageData()
     return 0 if image is None else int(image.GetMTime())

