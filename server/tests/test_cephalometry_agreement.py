@@ -100,7 +100,7 @@ def independent_class(name: str, value: float) -> int:
         "FHI": (0.65, 0.75),
         "FMA": (26.8, 31.4),
     }[name]
-    below, above = (2, 3) if name in ("SNB", "SNA", "APDI") else (3, 2)
+    below, above = (2, 3) if name in ("SNB", "APDI") else (3, 2)
     return below if value < low else above if value > high else 1
 
 

@@ -233,7 +233,7 @@ def send(client: httpx.Client, case: str, data: bytes, headers: dict[str, str], 
 
 def test_versions_of_landmarks_keep_their_bytes_and_say_what_was_moved(client: httpx.Client, case: str) -> None:
     first = file_of({"S": (10.0, 20.0, 0.0), "N": (100.0, 30.0, 0.0), "A": (90.0, 60.0, 0.0), "PNS": None})
-    second = file_of({"S": (10.0, 20.0, 0.0), "N": (103.0, 34.0, 0.0), "A": None, "PNS": (50.0, 60.0, 0.0)}, 0.1)
+    second = file_of({"S": (10.0, 20.0, 0.0), "N": (103.0, 34.0, 0.0), "A": None, "PNS": (50.0, 60.0, 0.0)}, 0.3)
     one = send(client, case, encode_markups(first), FIRST)
     assert one.status_code == 201, one.text
     two = send(client, case, encode_markups(second), {"If-Match": f'"{one.json()["id"]}"'}).json()
@@ -244,15 +244,29 @@ def test_versions_of_landmarks_keep_their_bytes_and_say_what_was_moved(client: h
         "points_moved": 1,
         "points_added": 1,
         "points_removed": 1,
-        "mean_distance": 0.25,
-        "largest_distance": 0.5,
-        "distance": {"S": 0.0, "N": 0.5},
+        "mean_distance": 0.75,
+        "largest_distance": 1.5,
+        "distance": {"S": 0.0, "N": 1.5},
         "unit": "mm",
     }
     content = client.get(f"/v1/cases/{case}/labels/{two['id']}/content")
     assert content.content == encode_markups(second)
     assert 'filename="label-2.mrk.json"' in content.headers["content-disposition"]
     assert client.get(f"/v1/cases/{case}/labels/{one.json()['id']}").json() == one.json()
+
+
+def test_a_scale_that_no_cephalogram_has_is_not_saved(client: httpx.Client, case: str) -> None:
+    answer = send(client, case, encode_markups(file_of({"S": (10.0, 20.0, 0.0)}, 1e9)), FIRST)
+    assert answer.status_code == 422
+    assert "wrong scale" in answer.text and "Nothing was saved" in answer.text
+    assert not client.get(f"/v1/cases/{case}/labels").json()["labels"]
+
+
+def test_a_result_of_another_image_is_no_proposal_of_this_case(client: httpx.Client, case: str) -> None:
+    job = run(client, picture(grey("uint8", 500, 384), "PNG"))["job"]
+    answer = send(client, case, encode_markups(file_of({"S": (10.0, 20.0, 0.0)})), FIRST, inference=job)
+    assert answer.status_code in (404, 422)
+    assert "other images than those of this case" in answer.text
 
 
 def test_distances_of_an_image_that_is_not_calibrated_are_in_its_units(client: httpx.Client, case: str) -> None:

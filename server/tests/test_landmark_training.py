@@ -191,7 +191,7 @@ def test_a_run_trains_each_member_puts_them_together_and_calibrates(
     bundle = read_bundle(small_bundle)
     assert isinstance(bundle, LandmarkBundle)
     with pytest.raises(BundleError, match="has no calibration"):
-        read_calibration(small_bundle)
+        read_calibration(bundle)
     # the first member alone, as another process would; the second call trains what is lacking
     train_bundle(small_bundle, tmp_path, 60, steps=2, member=0)
     assert not (small_bundle / "models" / "fold1").exists()
@@ -203,11 +203,12 @@ def test_a_run_trains_each_member_puts_them_together_and_calibrates(
     assert not any(int(name) % FOLDS == 1 for name in log[1]["names"])
     stored = load_file(weights)
     assert {value.dtype for value in stored.values()} == {torch.float16, torch.int64}
-    calibration = read_calibration(small_bundle)
+    ready = read_bundle(small_bundle)
+    assert isinstance(ready, LandmarkBundle)
+    calibration = read_calibration(ready)
     assert calibration.images == 24
     assert calibration.radius_factor.shape == (19,)
     assert (calibration.radius_factor > 0).all()
-    ready = read_bundle(small_bundle)
     assert ready.state == "ready"
     assert ready.sha256 != bundle.sha256
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -46,16 +47,18 @@ def write_landmark_bundle(folder: Path, change: Change = lambda metadata, networ
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "configs" / "metadata.json").write_text(json.dumps(metadata), "utf-8")
     (folder / "configs" / "inference.json").write_text(json.dumps({"network_def": network}), "utf-8")
-    (folder / CALIBRATION_FILE).write_text(json.dumps(_calibration().as_json()), "utf-8")
+    weights_file = folder / "models" / "model.safetensors"
     if weights:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             state = MAHTNet(**SMALL).state_dict()
-        safetensors.torch.save_file(state, folder / "models" / "model.safetensors")
+        safetensors.torch.save_file(state, weights_file)
+    measured = hashlib.sha256(weights_file.read_bytes() if weights else b"").hexdigest()
+    (folder / CALIBRATION_FILE).write_text(json.dumps(_calibration(measured).as_json()), "utf-8")
     return folder
 
 
-def _calibration() -> Calibration:
+def _calibration(weights_sha256: str) -> Calibration:
     """Of heads round the drawn one."""
     random = np.random.default_rng(0)
     drawn = np.array(list(TRUTH_MM.values()), float)
@@ -73,4 +76,5 @@ def _calibration() -> Calibration:
         shape=ShapeModel.fitted(heads),
         images=60,
         date="2026-01-01",
+        weights_sha256=weights_sha256,
     )

@@ -23,6 +23,9 @@ SHIPPED = ("isbi", "steiner", "downs", "tweed", "jarabak", "mcnamara", "ricketts
 
 NOT_STATED = "not stated"
 
+_GROWTH_YEARS = (5.0, 18.0)
+"""Where a norm that changes with age does not say so: the ages between which the change is followed."""
+
 
 @cache
 def shipped_analyses() -> tuple[Analysis, ...]:
@@ -119,34 +122,65 @@ def _measurement(document: Mapping[str, Any], analysis: str, defaults: Mapping[s
         sign=document.get("sign", ""),
         analysis=analysis,
         points=formula.points,
-        norms=tuple(_norm({**defaults, **one}, where) for one in document.get("norms", ())),
+        norms=tuple(_norm({**defaults, **one}, document["unit"], where) for one in document.get("norms", ())),
         classes=read_classes(document.get("classes", ()), where),
         published_as=document.get("published_as", ""),
+        remark=document.get("remark", ""),
         **({"words": tuple(words)} if words else {}),
     )
 
 
-def _norm(document: Mapping[str, Any], where: str) -> Norm:
+def _norm(document: Mapping[str, Any], unit: str, where: str) -> Norm:
+    """A norm whose form is right already, in true millimetres.
+
+    Raises:
+        ValueError: what it says cannot be meant.
+    """
     mean, sd = document.get("mean"), document.get("sd")
     low, high = document.get("low"), document.get("high")
+    first, last = document.get("from_years"), document.get("to_years")
     if mean is None and (low is None or high is None):
         raise ValueError(f"{where}a norm needs a mean, or low and high.")
     if (low is None) != (high is None) or (low is not None and low >= high):
         raise ValueError(f"{where}low and high of a norm belong together, and low is the smaller one.")
-    if mean is not None and sd is not None and low is None:
-        low, high = mean - sd, mean + sd
     if document.get("per_year") and document.get("age_years") is None:
         raise ValueError(f"{where}a norm with per_year needs age_years, the age that the mean holds for.")
-    return Norm(
-        mean,
-        sd,
-        low,
-        high,
-        document.get("sex", "any"),
-        document.get("age", NOT_STATED),
-        document.get("population", NOT_STATED),
-        document["source"],
-        document.get("age_years"),
-        document.get("per_year", 0.0),
-        document.get("grown_years"),
+    if first is not None and last is not None and first > last:
+        raise ValueError(f"{where}from_years of a norm is above its to_years.")
+    if unit != "mm" and "enlargement" in document:
+        raise ValueError(f"{where}enlargement is for norms in mm.")
+    compared = document.get("compared", True)
+    if mean is not None and sd is not None and low is None and compared:
+        low, high = mean - sd, mean + sd
+    if document.get("per_year"):
+        first = _GROWTH_YEARS[0] if first is None else first
+    enlargement = document.get("enlargement", 1.0)
+    true_mean, true_sd, true_low, true_high = (
+        None if one is None else one / enlargement for one in (mean, sd, low, high)
     )
+    return Norm(
+        true_mean,
+        true_sd,
+        true_low,
+        true_high,
+        sex=document.get("sex", "any"),
+        age=document.get("age", NOT_STATED),
+        population=document.get("population", NOT_STATED),
+        source=document["source"] + _published(mean, sd, enlargement),
+        age_years=document.get("age_years"),
+        per_year=document.get("per_year", 0.0),
+        grown_years=document.get("grown_years", _GROWTH_YEARS[1] if document.get("per_year") else None),
+        from_years=first,
+        to_years=last,
+        enlargement=enlargement,
+        compared=compared,
+        remark=document.get("remark", ""),
+    )
+
+
+def _published(mean: float | None, sd: float | None, enlargement: float) -> str:
+    """What stands in the source, where that is not what values are compared with."""
+    if enlargement == 1.0 or mean is None:
+        return ""
+    words = f"{mean:g}" if sd is None else f"{mean:g} ± {sd:g}"
+    return f". Published as {words} mm on films enlarged by {100 * (enlargement - 1):.3g} %; here in true millimetres"

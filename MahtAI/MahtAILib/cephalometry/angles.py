@@ -15,6 +15,7 @@ from MahtAILib.cephalometry.head import Head
 
 _STEPS = 24
 _FARTHEST_MM = 60.0
+_PARALLEL_MM = 4.0
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,10 @@ class _Angle:
         label_mm: distance of the label from the arc.
         usual: belongs to a plain tracing.
         label_ahead_deg: for an angle too narrow for its label: that stands so far ahead of it.
-        signed: the value is negative where the second direction is turned the other way than in the usual face.
+        positive: 1 or -1 where the value has a sign: it is positive where the second direction is turned from the
+            first that way, 1 from forward to downward.
+        at: the lines meet far off or hardly at all: this landmark of the second one is the vertex, and a parallel to
+            the first one is drawn through it.
     """
 
     id: str
@@ -42,22 +46,23 @@ class _Angle:
     label_share: float = 0.5
     label_mm: float = 6.0
     usual: bool = False
-    signed: bool = False
+    positive: int = 0
     label_ahead_deg: float = 0.0
+    at: str = ""
 
 
 _ANGLES = (
     _Angle("sna", "SNA", ("N", "S"), ("N", "A"), 24, 0.5, -6.5, usual=True),
     _Angle("snb", "SNB", ("N", "S"), ("N", "B"), 33, 0.36, -4.5, usual=True),
-    _Angle("anb", "ANB", ("N", "B"), ("N", "A"), 42, usual=True, signed=True, label_ahead_deg=16),
+    _Angle("anb", "ANB", ("N", "B"), ("N", "A"), 42, usual=True, positive=-1, label_ahead_deg=16),
     _Angle("saddle", "N-S-Ar", ("S", "N"), ("S", "Ar"), 12, 0.5, 8.0),
     _Angle("articular", "S-Ar-Go", ("Ar", "S"), ("Ar", "Go"), 9, 0.5, 9.0),
     _Angle("gonial", "Ar-Go-Me", ("Go", "Ar"), ("Go", "Me"), 11, 0.45, 9.0, usual=True),
     _Angle("facial", "FH-NPog", ("Or", "Po"), ("N", "Pog"), 10, 0.5, 9.0),
-    _Angle("fma", "FMA", ("Po", "Or"), ("Go", "Me"), 26, 0.5, 8.0),
-    _Angle("sn_gogn", "SN-GoGn", ("S", "N"), ("Go", "Gn"), 34, 0.5, 9.0),
-    _Angle("y_axis", "Y axis", ("Po", "Or"), ("S", "Gn"), 13, 0.5, 8.0),
-    _Angle("convexity", "N-A-Pog", ("A", "N"), ("A", "Pog"), 9, 0.5, 9.0),
+    _Angle("fma", "FMA", ("Po", "Or"), ("Go", "Me"), 24, 0.5, 8.0, usual=True, positive=1, at="Go"),
+    _Angle("sn_gogn", "SN-GoGn", ("S", "N"), ("Go", "Gn"), 46, 0.14, 9.0, at="Go"),
+    _Angle("y_axis", "Y axis", ("Po", "Or"), ("S", "Gn"), 13, 0.5, 8.0, positive=1),
+    _Angle("convexity", "Convexity", ("N", "A"), ("A", "Pog"), 30, positive=1, label_ahead_deg=20, at="A"),
     _Angle("interincisal", "1/1", ("U1", "U1A"), ("L1", "L1A"), 9, 0.5, 8.0, usual=True),
     _Angle("impa", "IMPA", ("L1A", "L1"), ("Me", "Go"), 11, 0.6, 8.0, usual=True),
 )
@@ -76,6 +81,8 @@ def arcs(head: Head) -> Iterator[Arc]:
 
 
 def _vertex(head: Head, angle: _Angle, first: complex, second: complex) -> complex | None:
+    if angle.at:
+        return head[angle.at]
     start = head[angle.first[0]]
     if angle.first[0] == angle.second[0]:
         return start
@@ -93,13 +100,15 @@ def _arc(head: Head, angle: _Angle, vertex: complex, first: complex, second: com
     handedness = 1 if (head.forward.conjugate() * head.down).imag > 0 else -1
     radius = angle.radius_mm * head.mm
     points = vertex + radius * first * np.exp(1j * turned * np.linspace(0.0, 1.0, _STEPS + 1))
+    if angle.at:
+        points = np.concatenate([[vertex, vertex + (radius + _PARALLEL_MM * head.mm) * first], points])
     toward = first * cmath.rect(1.0, turned * angle.label_share)
     if angle.label_ahead_deg:
         front = first if turned * handedness > 0 else second
         toward = front * cmath.rect(1.0, -handedness * math.radians(angle.label_ahead_deg))
     label_at = vertex + (radius + angle.label_mm * head.mm) * toward
     value = math.degrees(abs(turned))
-    if angle.signed and turned * handedness > 0:
+    if turned * handedness * angle.positive < 0:
         value = -value
     return Arc(
         angle.id,

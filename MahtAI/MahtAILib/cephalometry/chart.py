@@ -59,7 +59,7 @@ def _row(result: Result) -> Iterator[ChartRow]:
         measurement.analysis,
         measurement.name,
         result.text,
-        f"{norm.mean:.1f} ± {measurement.text(norm.sd)}".replace("-", "\u2212"),
+        f"{norm.mean:.{measurement.decimals}f} ± {measurement.text(norm.sd)}".replace("-", "\u2212"),
         result.deviation_sd,
         None if result.low is None else (result.low - norm.mean) / norm.sd,
         None if result.high is None else (result.high - norm.mean) / norm.sd,

@@ -66,8 +66,9 @@ class Arc:
     Attributes:
         id: such as ``sna``.
         name: such as ``SNA``.
-        vertex: where its two lines meet, (x, y) in units.
-        points: [n, 2], the arc from one line to the other.
+        vertex: where its two lines meet, (x, y) in units; where they meet far off, a point of the second one that a
+            parallel to the first is drawn through.
+        points: [n, 2], the arc from one line to the other; where there is such a parallel, that comes before it.
         label: such as ``SNA 82.1°``.
         label_at: where the middle of the label stands.
         value_deg: the angle that is drawn.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
 
@@ -13,10 +12,11 @@ from numpy.typing import ArrayLike
 
 from MahtAILib.cephalometry.analyses import shipped_analyses
 from MahtAILib.cephalometry.classes import class_of, classes_for, classes_met
+from MahtAILib.cephalometry.formula import Formula
 from MahtAILib.cephalometry.intervals import values_and_half_widths
 from MahtAILib.cephalometry.landmarks import landmark
 from MahtAILib.cephalometry.measurements import Analysis, Measurement, MeasurementClass, Norm, Sex
-from MahtAILib.cephalometry.orientation import Facing, Orientation, orientation_of
+from MahtAILib.cephalometry.orientation import Facing, orientation_of
 from MahtAILib.cephalometry.positions import (
     LARGEST,
     clean_points,
@@ -26,7 +26,11 @@ from MahtAILib.cephalometry.positions import (
     size_of,
 )
 from MahtAILib.cephalometry.program import Program
+from MahtAILib.cephalometry.remarks import Circumstances, notes, remarks, why_not
 from MahtAILib.cephalometry.results import Evaluation, Result
+
+OLDEST_YEARS = 120.0
+"""An age above this is a typing error."""
 
 
 def evaluate(
@@ -49,34 +53,59 @@ def evaluate(
         mm_per_unit: true millimetres in a unit; None where the image is not calibrated.
         analyses: None for all shipped ones.
         facing: where the face looks; found from the points if None.
-        sex: chooses among norms.
-        age_years: moves norms that depend on the age.
+        sex: chooses among norms; without it the classes by either sex's norm are possible.
+        age_years: moves norms that depend on the age; one that no patient has counts as not known.
     """
     positions = clean_points(points)
     calibration = clean_positive(mm_per_unit)
-    prepared = _prepared(tuple(shipped_analyses() if analyses is None else analyses))
+    judged = tuple(shipped_analyses() if analyses is None else analyses)
+    prepared = _prepared(judged)
     size = size_of(positions)
+    shortest = shortest_direction(size) if size else math.inf
     orientation = orientation_of(positions, facing)
     known = {one: radius for one, radius in _clean_radii(radii).items() if one in positions}
     values, halves = values_and_half_widths(
-        prepared.program, positions, known, orientation, shortest_direction(size) if size else math.inf
+        prepared.program, positions, known, orientation, shortest, prepared.magnitudes
     )
-    state = _State(
-        positions, known, calibration, orientation, prepared.coincident(positions, same_spot(size)), sex, age_years
+    state = Circumstances(
+        positions,
+        known,
+        calibration,
+        orientation,
+        prepared.coincident(positions, same_spot(size)),
+        shortest,
+        sex if sex in ("female", "male") else None,
+        _clean_age(age_years),
     )
+    estimates = list(zip(values.tolist(), halves.tolist(), strict=True))
     results = tuple(
-        _result(measurement, value, half, state)
-        for measurement, value, half in zip(prepared.measurements, values.tolist(), halves.tolist(), strict=True)
+        _result(measurement, [estimates[row] for row in rows], state)
+        for measurement, rows in zip(prepared.measurements, prepared.rows, strict=True)
     )
-    return Evaluation(results, orientation.facing, calibration, tuple(_notes(state, size, mm_per_unit)))
+    told = notes(state, size, calibration_given=mm_per_unit is not None, age_given=age_years is not None)
+    return Evaluation(results, orientation.facing, calibration, tuple(told), judged)
 
 
 class _Prepared:
-    """The measurements of some analyses, ready to be computed together."""
+    """The measurements of some analyses, ready to be computed together.
+
+    Attributes:
+        measurements: in their order.
+        program: computes their formulas, and behind them the parts of those that are written as a sign and a size.
+        rows: of each measurement, where the program's values have its own, then those of its sign and its size.
+        magnitudes: rows of the sizes.
+    """
 
     def __init__(self, analyses: Iterable[Analysis]) -> None:
         self.measurements = tuple(one for analysis in analyses for one in analysis.measurements)
-        self.program = Program([measurement.formula for measurement in self.measurements])
+        formulas: list[Formula] = [measurement.formula for measurement in self.measurements]
+        self.rows: list[tuple[int, ...]] = []
+        for row, measurement in enumerate(self.measurements):
+            parts = measurement.formula.sign_and_magnitude or ()
+            self.rows.append((row, *range(len(formulas), len(formulas) + len(parts))))
+            formulas += parts
+        self.magnitudes = tuple(rows[2] for rows in self.rows if len(rows) > 1)
+        self.program = Program(formulas)
         needed = {pair for one in self.measurements for pair in combinations(sorted(one.points), 2)}
         self._apart = [pair for pair in sorted(needed) if not _may_touch(*pair)]
 
@@ -97,115 +126,98 @@ def _prepared(analyses: tuple[Analysis, ...]) -> _Prepared:
 def _may_touch(first: str, second: str) -> bool:
     """Teeth of the two jaws meet."""
     kinds = [one.kind for one in (landmark(first), landmark(second)) if one]
-    return kinds == ["tooth", "tooth"]
+    return kinds == ["tooth", "tooth"] and first[0] != second[0]
 
 
-@dataclass(frozen=True, eq=False)
-class _State:
-    """What the results of one evaluation have in common."""
+def _result(measurement: Measurement, estimates: Sequence[tuple[float, float]], state: Circumstances) -> Result:
+    """One result, from values in units with half the width of their intervals; NaN for none.
 
-    positions: Mapping[str, complex]
-    radii: Mapping[str, float]
-    mm_per_unit: float | None
-    orientation: Orientation
-    coincident: Sequence[tuple[str, str]]
-    sex: Sex | None
-    age_years: float | None
-
-
-def _result(measurement: Measurement, value: float, half: float, state: _State) -> Result:
-    """One result, from the value in units and half the width of its interval; NaN for none."""
-    norm, classes = _judged_by(measurement, state.sex, state.age_years)
+    Args:
+        estimates: of the measurement itself, then of its sign and its size, where it is written as these.
+    """
+    judged_by = _judged_by(measurement, state.sex, state.age_years)
+    norm, classes = judged_by[0]
+    value = estimates[0][0]
     missing = tuple(point for point in measurement.points if point not in state.positions)
     uncalibrated = measurement.unit == "mm" and state.mm_per_unit is None
-    why_not = _why_not(measurement, value, missing, uncalibrated, state)
-    if why_not:
-        return Result(measurement, None, None, None, missing, uncalibrated, norm, None, None, False, (), why_not)
+    reason = why_not(measurement, value, missing, uncalibrated, state)
+    if reason:
+        return Result(measurement, None, None, None, missing, uncalibrated, norm, None, None, False, (), reason)
     scale = state.mm_per_unit if measurement.unit == "mm" and state.mm_per_unit else 1.0
     value *= scale
-    low, high = _interval(measurement, value, half * scale, state)
+    pieces = [(low * scale, high * scale) for low, high in _intervals(measurement, estimates, state)]
     own = class_of(value, classes)
-    met = classes_met(low, high, classes) if low is not None and high is not None else ((own,) if own else ())
-    others = [one.name for one in met if one is not own]
+    reached = {one.name for low, high in pieces for one in classes_met(low, high, classes)}
+    by_other_norms = {
+        one.name
+        for _, others in judged_by[1:]
+        for low, high in (pieces or [(value, value)])
+        for one in classes_met(low, high, others)
+    }
+    possible = {*reached, *by_other_norms, *([own.name] if own else [])}
     deviation = None
-    if norm is not None and norm.mean is not None and norm.sd is not None:
+    if norm is not None and norm.compared and norm.mean is not None and norm.sd is not None:
         deviation = (value - norm.mean) / norm.sd
+    named = [one.name for one in classes if one.name in possible]
     return Result(
         measurement,
         value,
-        low,
-        high,
+        min(low for low, _ in pieces) if pieces else None,
+        max(high for _, high in pieces) if pieces else None,
         (),
         False,
         norm,
         deviation,
         own.name if own else None,
-        bool(others),
-        tuple(one.name for one in met),
-        _remarks(others, norm, state),
+        len(named) > 1,
+        tuple(named),
+        remarks(
+            measurement,
+            norm,
+            [one for one in named if own and one != own.name and one in reached],
+            [one for one in named if own and one != own.name and one not in reached],
+            state,
+        ),
     )
 
 
 @lru_cache(maxsize=4096)
 def _judged_by(
     measurement: Measurement, sex: Sex | None, age_years: float | None
-) -> tuple[Norm | None, tuple[MeasurementClass, ...]]:
-    norm = measurement.norm_for(sex, age_years)
-    return norm, classes_for(measurement, norm)
+) -> tuple[tuple[Norm | None, tuple[MeasurementClass, ...]], ...]:
+    """The norm and its classes; behind it that of the other sex, where the sex is not known and they differ."""
+    norms = measurement.norms_for(sex, age_years) or (None,)
+    return tuple((norm, classes_for(measurement, norm)) for norm in norms)
 
 
-def _why_not(
-    measurement: Measurement, value: float, missing: tuple[str, ...], uncalibrated: bool, state: _State
-) -> str:
-    """Why there is no value, in plain words; empty where there is one."""
-    if missing:
-        return f"Needs {_listed(map(_name, missing))}."
-    if uncalibrated:
-        return "Needs a calibrated image."
-    points = measurement.points
-    for first, second in state.coincident:
-        if first in points and second in points:
-            return f"{first} and {second} lie on one spot."
-    if not math.isnan(value):
-        return ""
-    if measurement.formula.needs_handedness and not state.orientation.handedness:
-        return "The points do not tell which way the face looks."
-    if measurement.formula.needs_forward and not state.orientation.forward:
-        return "The head is turned too far in the image for what is measured along the image's own axis."
-    return f"{_listed(points)} lie so close together that they give no direction."
+def _intervals(
+    measurement: Measurement, estimates: Sequence[tuple[float, float]], state: Circumstances
+) -> list[tuple[float, float]]:
+    """The 90 % interval in units; two where the sign is uncertain and the size is not.
+
+    None where a point's radius is not known.
+    """
+    if not all(point in state.radii for point in measurement.points):
+        return []
+    if not all(math.isfinite(half) for _, half in estimates):
+        return []
+    value, half = estimates[0]
+    if len(estimates) == 1:
+        low = value - half
+        return [(max(low, 0.0) if measurement.formula.cannot_be_negative else low, value + half)]
+    (side, side_half), (size, size_half) = estimates[1:]
+    low, high = max(size - size_half, 0.0), size + size_half
+    if side_half and abs(side) <= side_half:
+        return [(-high, -low), (low, high)]
+    if not value:
+        return [(0.0, 0.0)]
+    return [(low, high)] if value > 0 else [(-high, -low)]
 
 
-def _interval(measurement: Measurement, value: float, half: float, state: _State) -> tuple[float | None, float | None]:
-    """The 90 % interval; none where a point's radius is not known."""
-    if math.isnan(half) or not all(point in state.radii for point in measurement.points):
-        return None, None
-    low = value - half
-    return (low if measurement.sign else max(low, 0.0)), value + half
-
-
-def _remarks(others: Sequence[str], norm: Norm | None, state: _State) -> str:
-    """What to know about a value; mostly nothing."""
-    remarks = []
-    if others:
-        remarks.append(f"Borderline: the interval reaches into {_listed(f'“{name}”' for name in others)}.")
-    if norm is not None and norm.sex != "any" and state.sex is None:
-        remarks.append(f"Compared with the norm of {'women' if norm.sex == 'female' else 'men'}; give the sex.")
-    if norm is not None and norm.per_year and state.age_years is None:
-        remarks.append(f"Compared with the norm at {norm.age_years:g} years; give the age.")
-    return " ".join(remarks)
-
-
-def _notes(state: _State, size: float, mm_per_unit: float | None) -> Iterable[str]:
-    if state.mm_per_unit is None:
-        if mm_per_unit is not None:
-            yield "The calibration is no positive number and is not used."
-        yield "The image is not calibrated: angles and ratios only."
-    if not state.positions:
-        yield "There is no point."
-    elif not size:
-        yield "All points lie on one spot."
-    elif not state.orientation.handedness:
-        yield "The points do not tell which way the face looks."
+def _clean_age(years: float | None) -> float | None:
+    """An age that a patient can have, or None."""
+    age = clean_positive(years)
+    return age if age is not None and age <= OLDEST_YEARS else None
 
 
 def _clean_radii(radii: Mapping[str, float] | None) -> dict[str, float]:
@@ -213,22 +225,8 @@ def _clean_radii(radii: Mapping[str, float] | None) -> dict[str, float]:
     for one, radius in (radii or {}).items():
         try:
             number = float(radius)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             continue
         if 0 <= number < LARGEST:
             cleaned[one] = number
     return cleaned
-
-
-def _name(landmark_id: str) -> str:
-    found = landmark(landmark_id)
-    if not found:
-        return landmark_id
-    name = found.name if found.name[1:2] in (" ", "") else found.name[0].lower() + found.name[1:]
-    return f"{landmark_id} ({name})"
-
-
-def _listed(words: Iterable[str]) -> str:
-    """Such as ``a, b and c``."""
-    *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last

@@ -36,6 +36,7 @@ POINT_FUNCTIONS = {
 }
 VALUE_FUNCTIONS = ("sign", "abs")
 
+_UNSIGNED = ("angle", "lines", "distance")
 _NEEDS_HANDEDNESS = ("turn", "offset")
 _TOKEN = re.compile(r"\s*(?:(?P<number>\d+(?:\.\d+)?)|(?P<name>[A-Za-z][A-Za-z0-9]*'*)|(?P<sign>[-+*/(),]))")
 
@@ -115,6 +116,21 @@ class Formula:
         return _length_power(self.tree)
 
     @cached_property
+    def cannot_be_negative(self) -> bool:
+        """No points whatever give a value below 0: angles without a sign, distances, and sums and ratios of them."""
+        return _cannot_be_negative(self.tree)
+
+    @cached_property
+    def sign_and_magnitude(self) -> tuple[Formula, Formula] | None:
+        """What its sign is that of, and its size, where it is written as ``sign(x) * y``; else None."""
+        if not isinstance(self.tree, Operation) or self.tree.name != "*":
+            return None
+        sign, magnitude = self.tree.values
+        if not isinstance(sign, Operation) or sign.name != "sign" or not _cannot_be_negative(magnitude):
+            return None
+        return Formula(f"sign of {self.text}", sign.values[0]), Formula(f"size of {self.text}", magnitude)
+
+    @cached_property
     def needs_handedness(self) -> bool:
         """Its value depends on which way the face looks."""
         return any(call.name in _NEEDS_HANDEDNESS for call in self.calls)
@@ -157,6 +173,16 @@ def _calls(node: Node) -> Iterator[Call]:
     elif isinstance(node, Operation):
         for value in node.values:
             yield from _calls(value)
+
+
+def _cannot_be_negative(node: Node) -> bool:
+    if isinstance(node, Number):
+        return node.value >= 0
+    if isinstance(node, Call):
+        return node.name in _UNSIGNED
+    if node.name == "abs":
+        return True
+    return node.name != "-" and all(_cannot_be_negative(value) for value in node.values)
 
 
 def _length_power(node: Node) -> int:

@@ -30,6 +30,7 @@ def values_and_half_widths(
     radii: Mapping[str, float],
     orientation: Orientation,
     shortest: float,
+    magnitudes: Sequence[int] = (),
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The values of all formulas, and half the width of their 90 % intervals.
 
@@ -39,6 +40,8 @@ def values_and_half_widths(
         radii: landmark id → radius of the 90 % circle, in the same units; what is not there is taken as exact here.
         orientation: of the head.
         shortest: see ``Program.run``.
+        magnitudes: numbers of the formulas whose value can be near the smallest that it can take, so that points
+            moved either way make it larger: the length between two points that nearly meet.
 
     Returns:
         two arrays [formulas]; NaN where there is none.
@@ -53,6 +56,8 @@ def values_and_half_widths(
     # x up, x down, y up, y down of each moved point, behind the set itself
     effects = values[:, 1:].reshape(len(values), 2, 2, len(moved))
     halves = (effects[:, :, 0] - effects[:, :, 1]) / 2
+    rows = list(magnitudes)
+    halves[rows] = np.abs(effects[rows] - values[rows, 0, None, None, None]).max(2)
     return values[:, 0], np.sqrt((halves**2).sum((1, 2)))
 
 

@@ -1,6 +1,6 @@
 """The outlines of soft tissue and bone: through the points, and between them as such outlines usually run.
 
-Where the landmarks are too few for a shape (19 points know no sulcus and no notch between the lips), guide points
+Where the landmarks are too few for a shape (no set has a sulcus or the notch between the lips), guide points
 are put in from the usual proportions of a face. They give the drawing its look, enter no measurement, and mark the
 curve as estimated.
 """
@@ -15,15 +15,16 @@ from MahtAILib.cephalometry.curves import as_points, smooth
 from MahtAILib.cephalometry.drawing import Curve
 from MahtAILib.cephalometry.head import Head
 
-# from the top
+# from the top; UL' and LL' are the borders of the lips, beside their most prominent points
 _PROFILE = ("G'", "N'", "Prn", "Cm", "Sn", "UL'", "UL", "LL", "LL'", "Pog'", "Gn'", "Me'", "C")
 
 # guide points between two neighbours: share of the way down, and distance behind it in lengths of the way
 _PROFILE_GUIDES = {
     ("Sn", "UL"): ((0.45, 0.09),),
+    ("Sn", "UL'"): ((0.5, 0.09),),
     ("UL", "LL"): ((0.24, 0.05), (0.5, 0.27), (0.76, 0.05)),
     ("LL", "Pog'"): ((0.14, 0.02), (0.42, 0.2), (0.74, 0.03)),
-    ("LL", "LL'"): ((0.4, 0.03),),
+    ("LL'", "Pog'"): ((0.34, 0.19), (0.7, 0.03)),
 }
 
 _MEATUS_MM = 4.2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,9 +65,9 @@ def same_spot(size: float) -> float:
 
 
 def clean_positive(number: float | None) -> float | None:
-    """A finite number above 0, or None."""
+    """A number above 0 that means something, or None."""
     try:
         value = float(number)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
-    return value if math.isfinite(value) and value > 0 else None
+    return value if 1 / LARGEST < value < LARGEST else None

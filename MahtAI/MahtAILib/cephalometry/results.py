@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from MahtAILib.cephalometry.measurements import Measurement, Norm
+from MahtAILib.cephalometry.measurements import Analysis, Measurement, Norm
 from MahtAILib.cephalometry.orientation import Facing
 
 
@@ -20,10 +20,11 @@ class Result:
         missing: ids of the landmarks that it needs and that are not there.
         needs_calibration: it is withheld because the image is not calibrated.
         norm: what it is compared with; None without one.
-        deviation_sd: (value - mean) / SD of the norm; None where either is lacking.
+        deviation_sd: (value - mean) / SD of the norm; None where either is lacking or values are not judged by it.
         classification: name of the class that the value falls into; None without classes.
-        borderline: the interval reaches into another class than the value's.
-        possible_classes: all classes that the interval reaches into, the lowest first.
+        borderline: another class than the value's is possible.
+        possible_classes: all classes that the interval reaches into, the lowest first; where the sex is not known and
+            the norms of the sexes differ, by either norm.
         note: in plain words: why there is no value, or what to know about it; empty where there is nothing to say.
     """
 
@@ -62,12 +63,14 @@ class Evaluation:
         facing: where the face looks; None if the points do not tell.
         mm_per_unit: the calibration that was used, None for none.
         notes: what holds for all of it, in plain words.
+        analyses: what was evaluated.
     """
 
     results: tuple[Result, ...]
     facing: Facing | None
     mm_per_unit: float | None
     notes: tuple[str, ...]
+    analyses: tuple[Analysis, ...] = ()
 
     def __getitem__(self, measurement_id: str) -> Result:
         """The result of this measurement.

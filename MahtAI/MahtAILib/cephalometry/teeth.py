@@ -27,11 +27,14 @@ _INCISOR = (
     *((0.985, -0.022), (1.0, 0.0)),
 )
 # millimetres forward of and above the tip of the mesial cusp, for an upper molar
-_MOLAR = (
+_MOLAR_FROM_CUSP = (
     *((0.0, 0.0), (2.0, 2.2), (2.3, 5.0), (1.7, 7.5), (1.2, 12.0), (-0.6, 18.5), (-2.0, 15.0), (-3.4, 10.5)),
     *((-5.4, 15.0), (-7.4, 18.0), (-8.2, 12.0), (-8.4, 7.5), (-8.9, 5.0), (-8.4, 2.0), (-6.2, 0.2), (-3.4, 1.5)),
     (0.0, 0.0),
 )
+# the landmark is where the molar touches the tooth ahead of it
+_MESIAL_CONTACT = (2.3, 4.6)
+_MOLAR = tuple((ahead - _MESIAL_CONTACT[0], above - _MESIAL_CONTACT[1]) for ahead, above in _MOLAR_FROM_CUSP)
 
 
 def teeth(head: Head) -> Iterator[Curve]:
@@ -39,14 +42,13 @@ def teeth(head: Head) -> Iterator[Curve]:
     for tip, apex, name in (("U1", "U1A", "Upper incisor"), ("L1", "L1A", "Lower incisor")):
         if head.apart(tip, apex):
             yield Curve(tip.lower(), name, "tooth", _incisor(head, tip, apex), closed=True, estimated=True)
-    if not head.apart("U6", "U1") and not head.apart("L6", "L1"):
-        return
-    for cusp, incisor, name, side in (
+    for contact, incisor, name, side in (
         ("U6", "U1", "Upper first molar", -1.0),
         ("L6", "L1", "Lower first molar", 1.0),
     ):
-        if head.apart(cusp, incisor):
-            yield Curve(cusp.lower(), name, "tooth", _molar(head, cusp, incisor, side), closed=True, estimated=True)
+        if head.apart(contact, incisor):
+            outline = _molar(head, contact, _along_the_bite(head, contact, incisor), side)
+            yield Curve(contact.lower(), name, "tooth", outline, closed=True, estimated=True)
 
 
 def _incisor(head: Head, tip: str, apex: str) -> NDArray[np.float64]:
@@ -57,10 +59,17 @@ def _incisor(head: Head, tip: str, apex: str) -> NDArray[np.float64]:
     return smooth([head[apex] + share * axis + width * across for share, width in _INCISOR], 4)
 
 
-def _molar(head: Head, cusp: str, incisor: str, side: float) -> NDArray[np.float64]:
-    """Standing on the line from its cusp to the incisor; ``side`` is 1 where the roots are below."""
-    forward = head[incisor] - head[cusp]
-    forward /= abs(forward)
+def _along_the_bite(head: Head, contact: str, incisor: str) -> complex:
+    """Unit vector forward along the occlusal plane; without the other jaw's teeth, towards the own incisor."""
+    forward = head[incisor] - head[contact]
+    if head.has("U6", "L6", "U1", "L1"):
+        between = (head["U1"] + head["L1"] - head["U6"] - head["L6"]) / 2
+        forward = between if abs(between) > head.shortest else forward
+    return forward / abs(forward)
+
+
+def _molar(head: Head, contact: str, forward: complex, side: float) -> NDArray[np.float64]:
+    """Upright on the occlusal plane, hung by its mesial contact point; ``side`` is 1 where the roots are below."""
     down = forward * (head.down / head.forward)
-    outline = [head[cusp] + (forward * ahead + down * side * above) * head.mm for ahead, above in _MOLAR]
+    outline = [head[contact] + (forward * ahead + down * side * above) * head.mm for ahead, above in _MOLAR]
     return smooth(outline, 4)

@@ -12,14 +12,18 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
     """An evaluation as plain dicts, lists, strings and numbers; never NaN.
 
     Returns:
-        ``{"facing", "mm_per_unit", "notes", "measurements": [{"id", "name", "analysis", "unit", "definition",
-        "formula", "sign", "points", "published_as", "value", "low", "high", "missing", "needs_calibration",
-        "norm": {...} | None, "deviation_sd", "classification", "borderline", "possible_classes", "note"}]}``
+        ``{"facing", "mm_per_unit", "notes", "analyses": [{"id", "name", "about", "source"}],
+        "measurements": [{"id", "name", "analysis", "unit", "definition", "formula", "sign", "points", "published_as",
+        "value", "low", "high", "missing", "needs_calibration", "norm": {...} | None, "deviation_sd",
+        "classification", "borderline", "possible_classes", "note"}]}``
     """
     return {
         "facing": evaluation.facing,
         "mm_per_unit": evaluation.mm_per_unit,
         "notes": list(evaluation.notes),
+        "analyses": [
+            {"id": one.id, "name": one.name, "about": one.about, "source": one.source} for one in evaluation.analyses
+        ],
         "measurements": [_result(result) for result in evaluation.results],
     }
 

@@ -59,6 +59,8 @@ def test_the_sets_have_their_landmarks_in_their_order() -> None:
         assert all(one.name and one.definition.endswith(".") for one in chosen.landmarks)
         assert {one.kind for one in chosen.landmarks} == {"bone", "tooth", "soft"}
     assert isbi["Pog'"].kind == "soft" and isbi["Pog"].kind == "bone" and isbi["U1"].kind == "tooth"
+    assert "vermilion" in more["UL'"].definition and "vermilion" in more["LL'"].definition
+    assert "contact point" in more["U6"].definition and "contact point" in more["L6"].definition
     found = landmark("Go")
     assert found is not None and found.name == "Gonion" and landmark("nothing") is None
 
@@ -87,9 +89,7 @@ def test_every_measurement_says_what_it_is_and_every_norm_where_it_is_from(measu
 
 @pytest.mark.parametrize("measurement", MEASUREMENTS, ids=lambda one: one.id)
 def test_what_can_be_negative_says_what_that_means(measurement: Any) -> None:
-    signed = any(call.name in ("turn", "offset", "along", "ahead") for call in measurement.formula.calls)
-    if signed and measurement.id != "downs.y_axis":
-        assert measurement.sign
+    assert measurement.sign or measurement.formula.cannot_be_negative
 
 
 def test_the_isbi_names_that_mislead_are_not_the_names_shown() -> None:

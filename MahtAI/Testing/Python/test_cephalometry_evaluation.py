@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from cephalometry_kit import FACE, mirrored, moved, turned, without
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from MahtAILib.cephalometry import Evaluation, chart, evaluate, isbi_classes, shipped_analyses, to_json
+from MahtAILib.cephalometry import Evaluation, chart, evaluate, isbi_classes, shipped_analyses
 
 MODULE = Path(__file__).resolve().parents[2]
 IN_IMAGE_AXES = {"isbi.overjet"}
@@ -234,18 +233,6 @@ def test_a_calibration_that_is_no_positive_number_is_said_and_not_used(calibrati
     assert found["jarabak.s_n"].value is None and found["steiner.sna"].value is not None
 
 
-def test_own_sex_and_age_choose_the_norm_and_where_they_are_not_given_the_note_says_which_it_is() -> None:
-    plain = evaluate(FACE, mm_per_unit=1.0)
-    assert "norm of women" in plain["mcnamara.mandible"].note and "at 9 years" in plain["ricketts.facial_depth"].note
-    man = evaluate(FACE, mm_per_unit=1.0, sex="male", age_years=15)
-    mandible, depth = man["mcnamara.mandible"], man["ricketts.facial_depth"]
-    assert mandible.norm and mandible.norm.mean == 134.3 and mandible.note == ""
-    assert depth.norm and depth.norm.mean == pytest.approx(89, abs=0.01) and depth.note == ""
-    old = evaluate(FACE, age_years=70)["ricketts.facial_depth"].norm
-    assert old and old.mean == pytest.approx(90, abs=0.01)
-    assert man["steiner.sna"].norm is plain["steiner.sna"].norm
-
-
 def test_isbi_classes_and_the_evaluation_say_the_same() -> None:
     evaluation = evaluate(FACE, mm_per_unit=1.0)
     rows = isbi_classes(FACE, 1.0)
@@ -266,7 +253,9 @@ def test_the_chart_has_a_row_for_each_value_with_a_standard_deviation() -> None:
     evaluation = evaluate(FACE, RADII, 1.0)
     rows = chart(evaluation)
     assert {row.id for row in rows} == {
-        result.measurement.id for result in evaluation.results if result.norm and result.norm.sd
+        result.measurement.id
+        for result in evaluation.results
+        if result.norm and result.norm.sd and result.norm.compared
     }
     sna = next(row for row in rows if row.id == "steiner.sna")
     value = evaluation["steiner.sna"]
@@ -274,16 +263,6 @@ def test_the_chart_has_a_row_for_each_value_with_a_standard_deviation() -> None:
     assert sna.low_sd == pytest.approx(((value.low or 0) - 82) / 2) and sna.low_sd < sna.deviation_sd
     assert sna.norm_text == "82.0 ± 2.0°" and sna.value_text == value.text
     assert {row.analysis for row in chart(evaluation, "downs")} == {"downs"}
-
-
-@pytest.mark.parametrize("points", [FACE, {}, dict.fromkeys(FACE, (1, 1)), without(FACE, "N", "U6")])
-def test_the_json_is_strict_and_says_all_that_the_results_say(points: dict[str, tuple[float, float]]) -> None:
-    evaluation = evaluate(points, RADII, 1.0)
-    document = json.loads(json.dumps(to_json(evaluation), allow_nan=False))
-    assert len(document["measurements"]) == len(evaluation.results)
-    for row, result in zip(document["measurements"], evaluation.results, strict=True):
-        assert (row["id"], row["value"], row["note"]) == (result.measurement.id, result.value, result.note)
-        assert row["missing"] == list(result.missing)
 
 
 def test_every_measurement_takes_5_ms_together_on_one_core() -> None:

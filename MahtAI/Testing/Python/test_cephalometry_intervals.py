@@ -98,7 +98,32 @@ def test_an_overjet_that_may_be_a_crossbite_is_borderline() -> None:
     assert (found.value or 0) > 0 and "anterior crossbite" in found.possible_classes
 
 
+@pytest.mark.parametrize("ahead", [-0.3, 0.0, 0.1, 0.3])
+@pytest.mark.parametrize("below", [0.0, 0.5, 3.0, 8.0])
+def test_the_interval_of_an_overjet_of_uncertain_sign_is_that_of_the_distance_on_both_sides_of_0(
+    ahead: float, below: float
+) -> None:
+    """Tips above each other: the sign may be either, the distance is known all the same."""
+    random = np.random.default_rng(3)
+    face = {**FACE, "U1": (FACE["L1"][0] + ahead, FACE["L1"][1] + below)}
+    found = evaluate(face, dict.fromkeys(FACE, 1.5), 1.0)["isbi.overjet"]
+    assert found.low is not None and found.high is not None and found.low == -found.high
+    errors = random.normal(0, 1.5 * SIGMAS_PER_RADIUS, (2, SAMPLES, 2))
+    distances = np.hypot(*(errors[0] - errors[1] + [ahead, below]).T)
+    assert 0.92 <= np.mean(distances < found.high) <= 0.98  # one end of a 90 % interval
+    if below == 8:
+        assert set(found.possible_classes) <= {"anterior crossbite", "large overjet", "edge to edge"}
+
+
+def test_an_overjet_of_certain_sign_has_the_interval_of_the_distance() -> None:
+    for across, sign in ((5.0, 1), (-5.0, -1)):
+        face = {**FACE, "U1": (FACE["L1"][0] + across, FACE["L1"][1])}
+        found = evaluate(face, dict.fromkeys(FACE, 1.0), 1.0)["isbi.overjet"]
+        assert found.low is not None and found.high is not None and found.value == 5 * sign
+        assert found.low < found.value < found.high and found.low * sign > 0 and found.high * sign > 0
+
+
 def test_an_unsigned_angle_or_length_never_reaches_below_zero() -> None:
     for result in evaluate(FACE, dict.fromkeys(FACE, 60.0), 1.0).results:
-        if not result.measurement.sign and result.low is not None:
-            assert result.low >= 0
+        if result.measurement.formula.cannot_be_negative:
+            assert result.low is not None and result.low >= 0

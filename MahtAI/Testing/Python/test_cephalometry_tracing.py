@@ -98,9 +98,27 @@ def test_arcs_say_what_is_measured() -> None:
             ("interincisal", "steiner.interincisal"),
             ("facial", "downs.facial_angle"),
             ("y_axis", "downs.y_axis"),
+            ("fma", "tweed.fma"),
+            ("sn_gogn", "steiner.gogn_sn"),
+            ("convexity", "downs.convexity"),
         ):
             assert drawn[arc].value_deg == pytest.approx(evaluation[measurement].value), arc
             assert drawn[arc].label.endswith(evaluation[measurement].text)
+
+
+def test_an_angle_whose_lines_meet_far_off_is_drawn_at_gonion_with_a_parallel() -> None:
+    for face in (ISBI, turned(mirrored(ISBI), 10, 2)):
+        arc = next(arc for arc in tracing(face).arcs if arc.id == "fma")
+        assert arc.vertex == pytest.approx(face["Go"]) and tuple(arc.points[0]) == arc.vertex
+        along, frankfort = complex(*(arc.points[1] - arc.points[0])), complex(*np.subtract(face["Or"], face["Po"]))
+        assert abs((along / frankfort).imag) < 1e-9 and (along / frankfort).real > 0
+
+
+def test_a_molar_hangs_by_its_mesial_contact_and_nothing_of_it_is_far_ahead_of_that() -> None:
+    drawn = curves(tracing(FACE))
+    for one in ("U6", "L6"):
+        assert drawn[one.lower()][:, 0].max() == pytest.approx(FACE[one][0], abs=0.6)
+        assert distance(drawn[one.lower()], FACE[one]) < 0.5
 
 
 def test_an_arc_runs_from_one_line_of_the_angle_to_the_other() -> None:

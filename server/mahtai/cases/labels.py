@@ -25,7 +25,7 @@ from mahtai.cases.segment_labels import SegmentLabels
 from mahtai.cases.studies import KeyReused, find_case, reference_geometry
 from mahtai.db.blobs import find_blob
 from mahtai.db.engine import Database, insist
-from mahtai.db.tables import InferenceRow, LabelVersionRow
+from mahtai.db.tables import CaseVolumeRow, InferenceRow, LabelVersionRow
 from mahtai.jobs.inference import VolumeMissing
 from mahtai.models.bundle_base import Kind
 from mahtai.volumes.store import BlobStore
@@ -204,11 +204,11 @@ def _look_up(session: Session, case_id: str, draft: LabelDraft) -> _Origin:
                 "Open the list of versions again and choose the one that you edited.",
             )
         parent_blob = parent.content if parent.kind == draft.kind else None
-    proposal_blob, model = _proposal(session, draft)
+    proposal_blob, model = _proposal(session, case_id, draft)
     return _Origin(geometry, parent_blob, proposal_blob, model)
 
 
-def _proposal(session: Session, draft: LabelDraft) -> tuple[str | None, tuple[str, str, str] | None]:
+def _proposal(session: Session, case_id: str, draft: LabelDraft) -> tuple[str | None, tuple[str, str, str] | None]:
     if draft.inference is None:
         return None, None
     row = session.scalar(select(InferenceRow).where(InferenceRow.id == draft.inference))
@@ -216,6 +216,13 @@ def _proposal(session: Session, draft: LabelDraft) -> tuple[str | None, tuple[st
         raise UnknownProposal(
             "The inference that this label comes from has no result on this server. Nothing was saved.",
             "Save it without the inference, or run the model again.",
+        )
+    of_case = select(CaseVolumeRow.sha256).where(CaseVolumeRow.case_id == case_id)
+    if not set(session.scalars(of_case)) & set(row.inputs.values()):
+        raise UnknownProposal(
+            "The inference that this label comes from looked at other images than those of this case. "
+            "Nothing was saved.",
+            "Save it with the case of those images, or without the inference.",
         )
     part = (row.parts or {}).get(draft.kind, {})
     return part.get("sha256"), (row.model, row.model_version, row.model_sha256)

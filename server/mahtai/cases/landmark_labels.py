@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mahtai.cases.label_kind import Json, WrongGrid
+from mahtai.cases.label_kind import Json, LabelError, WrongGrid
 from mahtai.volumes.landmark_file import decode_landmarks
+from MahtAILib.cephalometry.scale import why_unbelievable
 from MahtAILib.client.geometry import Geometry
 from MahtAILib.client.markups import LandmarkFile, Position
 
@@ -67,10 +68,22 @@ class LandmarkLabels:
 
         Raises:
             LandmarkFileError: damaged, or no list of points.
-            WrongGrid: a point lies off the image's plane. How far it may lie beyond the image's edge
-                has no limit: a proposal that is wrong must be kept like one that is right.
+            LabelError: it says that the image has pixels that no cephalogram has.
+            WrongGrid: the case has no single image, or a point lies off its plane. How far it may lie beyond
+                the image's edge has no limit: a proposal that is wrong must be kept like one that is right.
         """
         file = decode_landmarks(data)
+        if reference.shape[2] != 1:
+            raise WrongGrid(
+                "Landmarks belong to a single image; the case's reference is a volume.",
+                "Save them with the case of the cephalogram. Nothing was saved.",
+            )
+        if file.mm_per_unit is not None:
+            doubt = why_unbelievable(file.mm_per_unit * reference.spacing_mm[1], reference.shape[1])
+            if doubt:
+                raise LabelError(
+                    f"The landmarks come with a wrong scale. {doubt}", "Calibrate again. Nothing was saved."
+                )
         off = [one for one, place in file.positions.items() if abs(_slice(place, reference)) > _OFF_PLANE]
         if off:
             raise WrongGrid(

@@ -57,4 +57,5 @@ def _provenance(summary: Mapping[str, Any], steps: bool = False) -> dict[str, st
         "Options": json.dumps(summary["options"]),
         **({"Steps": json.dumps(summary["steps"])} if steps else {}),
         "Status": "unreviewed AI proposal",
+        **({"Indeterminate": " ".join(summary["reasons"])} if summary.get("indeterminate") else {}),
     }

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from mahtai.inference.landmarks.shape import ShapeModel
+from mahtai.models.bundle_base import file_sha256
 from mahtai.models.config import BundleError
-from mahtai.models.landmark_bundle import CALIBRATION_FILE
+from mahtai.models.landmark_bundle import CALIBRATION_FILE, LandmarkBundle
 
 RAYLEIGH_90 = float(np.sqrt(2 * np.log(10)))
 """Radius of the 90 % circle of a round Gaussian, in its standard deviations."""
@@ -32,6 +33,7 @@ class Calibration:
         view_pixels_per_mm: of the locator's view, of the mean head, in training.
         view_centre: x and y of the mean of the points in the locator's view, in training.
         images, date: how many images the radii were measured on, and when.
+        weights_sha256: of the weights that were measured.
     """
 
     refiner_weight: np.ndarray
@@ -45,6 +47,7 @@ class Calibration:
     shape: ShapeModel
     images: int
     date: str
+    weights_sha256: str
 
     def as_json(self) -> dict[str, Any]:
         """For the bundle."""
@@ -53,6 +56,7 @@ class Calibration:
             "(split-conformal 90 % radii); a site with other images should measure its own.",
             "images": self.images,
             "date": self.date,
+            "weights_sha256": self.weights_sha256,
             "refiner_weight": self.refiner_weight.round(3).tolist(),
             "radius_factor": self.radius_factor.round(4).tolist(),
             "least_radius_mm": self.least_radius_mm.round(3).tolist(),
@@ -78,6 +82,7 @@ class Calibration:
             shape=ShapeModel.from_json(content["shape"]),
             images=int(content["images"]),
             date=str(content["date"]),
+            weights_sha256=str(content["weights_sha256"]),
         )
 
 
@@ -91,16 +96,23 @@ def _read(path: Path, changed_ns: int) -> Calibration:
         ) from error
 
 
-def read_calibration(folder: Path) -> Calibration:
-    """Of the bundle in ``folder``.
+def read_calibration(bundle: LandmarkBundle) -> Calibration:
+    """Of a bundle with weights.
 
     Raises:
-        BundleError: there is none; points without a measured radius are not given out.
+        BundleError: there is none, or it is not of these weights; points without a measured radius are not given out.
     """
-    path = folder / CALIBRATION_FILE
+    path = bundle.folder / CALIBRATION_FILE
     if not path.is_file():
         raise BundleError(
-            f"The model {folder.name} has no calibration: nobody measured how far its points can be trusted.",
+            f"The model {bundle.id} has no calibration: nobody measured how far its points can be trusted.",
             "Train it with `mahtai train`, which measures it, or get the model again.",
         )
-    return _read(path, path.stat().st_mtime_ns)
+    calibration = _read(path, path.stat().st_mtime_ns)
+    fits = len(calibration.radius_factor) == len(calibration.shape.mean) == len(bundle.landmarks.ids)
+    if not fits or calibration.weights_sha256 != file_sha256(bundle.require_weights()):
+        raise BundleError(
+            f"The calibration of {bundle.id} was measured on other weights; its radii would be wrong for these.",
+            "Run `mahtai train` to its end, which measures them anew, or get the model again.",
+        )
+    return calibration

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,17 +14,21 @@ from mahtai.inference.landmarks.stages import Found, Runner, fuse
 from mahtai.inference.options import LandmarkOptions
 from mahtai.inference.prediction import Cancelled, LoadedModel
 from mahtai.inference.segmentation import Stopwatch
+from mahtai.inference.study import StudyError
 from mahtai.models.landmark_bundle import LandmarkBundle
 from mahtai.networks import MAHTNet
 from mahtai.volumes.calibration import calibrate
 from mahtai.volumes.volume import Volume
 from MahtAILib.cephalometry import evaluate, to_json
-from MahtAILib.client.markups import LandmarkPoint
+from MahtAILib.client.markups import FARTHEST, LandmarkPoint
 
 TOLERANCE_MM = 2.0
 """The error that orthodontists accept; a point's confidence is the probability of a smaller one."""
 
 DOUBTFUL_CONFIDENCE = 0.5
+
+JUST_DOUBTFUL = 0.49
+"""The most that is said of a point that is doubtful for another reason than its radius."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,9 @@ def detect(
     assert isinstance(model.network, MAHTNet)
     watch = Stopwatch()
     scale = calibrate(volume, options.mm_per_unit)
-    limits = read_calibration(model.bundle.folder)
+    limits = read_calibration(model.bundle)
     runner = Runner(model.network, model.device, model.precision)
+    _check_place(volume)
     with watch.time("prepare"):
         report("preparing", 0.0)
         spacing = volume.geometry.spacing_mm
@@ -97,9 +102,11 @@ def detect(
         found = fuse(head.found, refined, limits.refiner_weight)
     reasons = _reasons(search, head, volume)
     placed = _placed(found, search, head, limits, scale.mm_per_unit and scale.mm_per_unit * spacing[1])
+    if reasons:
+        placed = _all_doubtful(placed)
     with watch.time("measure"):
         landmarks = _landmark_points(placed, volume, model.bundle)
-        measurements = _measured(placed, volume, model.bundle, scale.mm_per_unit)
+        measurements = _measured(placed, volume, model.bundle, scale.mm_per_unit, reasons)
     summary = {
         "task": model.bundle.task,
         "model": {
@@ -140,6 +147,21 @@ def detect(
         "timings_s": watch.seconds,
     }
     return LandmarkResult(landmarks, measurements, summary)
+
+
+def _check_place(volume: Volume) -> None:
+    """Refuse a grid on which no file of points could say where they are.
+
+    Raises:
+        StudyError: it lies, or reaches, too far from the origin.
+    """
+    width, height, _ = volume.geometry.shape
+    corners = volume.geometry.ijk_to_ras @ np.array([[0, 0, 0, 1], [2 * width, 2 * height, 0, 1]]).T
+    if not np.abs(corners[:3]).max() < FARTHEST:
+        raise StudyError(
+            "The image reaches farther from the origin of its space than any image does.",
+            "Correct its spacing and origin (Slicer: Volumes module, Volume Information), then run again.",
+        )
 
 
 def _reasons(search: HeadSearch, head: Head, volume: Volume) -> list[str]:
@@ -185,7 +207,15 @@ def _placed(found: Found, search: HeadSearch, head: Head, limits: Calibration, m
         else:
             flags.append("")
     doubtful = np.array([bool(flag) for flag in flags]) & ~(confidence < DOUBTFUL_CONFIDENCE)
-    return _Placed(found.points, radius, expected, np.where(doubtful, np.minimum(confidence, 0.49), confidence), flags)
+    return _Placed(
+        found.points, radius, expected, np.where(doubtful, np.minimum(confidence, JUST_DOUBTFUL), confidence), flags
+    )
+
+
+def _all_doubtful(placed: _Placed) -> _Placed:
+    """The points of an image that was not understood: each keeps its own reason, or gets that one."""
+    flags = [flag or "The whole result is indeterminate." for flag in placed.flags]
+    return replace(placed, flags=flags, confidence=np.minimum(placed.confidence, JUST_DOUBTFUL))
 
 
 def _landmark_points(placed: _Placed, volume: Volume, bundle: LandmarkBundle) -> list[LandmarkPoint]:
@@ -210,9 +240,16 @@ def _landmark_points(placed: _Placed, volume: Volume, bundle: LandmarkBundle) ->
     return points
 
 
-def _measured(placed: _Placed, volume: Volume, bundle: LandmarkBundle, mm_per_unit: float | None) -> dict[str, Any]:
+def _measured(
+    placed: _Placed, volume: Volume, bundle: LandmarkBundle, mm_per_unit: float | None, reasons: list[str]
+) -> dict[str, Any]:
+    """The measurements; those of an indeterminate image say so and fall into no class."""
     ids = bundle.landmarks.ids
     spacing = np.array(volume.geometry.spacing_mm[:2])
     points = dict(zip(ids, placed.points * spacing, strict=True))
     radii = dict(zip(ids, (placed.radius * spacing[1]).tolist(), strict=True))
-    return to_json(evaluate(points, radii, mm_per_unit))
+    measured = to_json(evaluate(points, radii, mm_per_unit))
+    if reasons:
+        for entry in measured["measurements"]:
+            entry |= {"classification": None, "possible_classes": []}
+    return {"indeterminate": bool(reasons), "reasons": reasons, **measured}

@@ -21,6 +21,8 @@ FRAME_TOLERANCE = 1.15
 
 ANGLE_TOLERANCE = math.radians(12)
 
+_LARGEST = 1e30
+
 CLOSER = 1.15
 """How much larger than in training a head is shown for the last look: measured best on held-out training images."""
 
@@ -155,5 +157,9 @@ class HeadSearch:
 
 
 def grey_image(array: np.ndarray) -> Tensor:
-    """Voxels [i, j, 0] of a 2-D volume → height × width float32."""
-    return torch.from_numpy(np.ascontiguousarray(array[:, :, 0].T, dtype=np.float32))
+    """Voxels [i, j, 0] of a 2-D volume → height × width float32; values beyond what that holds are scaled down."""
+    values = array[:, :, 0].T
+    largest = float(np.abs(values).max(initial=0)) if values.dtype == np.float64 else 0.0
+    if largest > _LARGEST:
+        values = values / largest
+    return torch.from_numpy(np.array(values, dtype=np.float32, order="C"))

@@ -72,6 +72,7 @@ def heads_in(images: Sequence[Cephalogram]) -> Calibration:
         shape=ShapeModel.fitted([image.mean * PIXEL_MM for image in images]),
         images=0,
         date="",
+        weights_sha256="",
     )
 
 
@@ -128,11 +129,14 @@ def conformal_quantile(scores: np.ndarray, coverage: float = COVERAGE, assurance
     return np.asarray(np.sort(scores, axis=0)[kept[0]])
 
 
-def calibrate_members(held_out: Sequence[HeldOut], heads: Calibration, date: str) -> Calibration:
+def calibrate_members(
+    held_out: Sequence[HeldOut], heads: Calibration, date: str, weights_sha256: str
+) -> Calibration:
     """All that the pipeline needs to know of the model.
 
     Args:
         heads: as :func:`heads_in` gives them.
+        weights_sha256: of the weights that made the predictions.
     """
     weights = best_weights(held_out)
     fused = [fuse(one.located, one.refined, weights) for one in held_out]
@@ -151,4 +155,5 @@ def calibrate_members(held_out: Sequence[HeldOut], heads: Calibration, date: str
         largest_expected_error_mm=_MARGIN * max(blur),
         images=len(held_out),
         date=date,
+        weights_sha256=weights_sha256,
     )
