@@ -127,6 +127,12 @@ class LandmarkFile:
             raise ValueError(f"the calibration is {self.mm_per_unit} mm a unit")
 
     @property
+    def indeterminate(self) -> str:
+        """Why the model's result as a whole cannot be trusted; empty once a reader has seen to every point of it."""
+        unseen = any(point.state == "ai" for point in self.points)
+        return self.provenance.get("Indeterminate", "") if unseen else ""
+
+    @property
     def by_id(self) -> dict[str, LandmarkPoint]:
         """Landmark id → point, the missing ones among them."""
         return {point.id: point for point in self.points}

@@ -102,8 +102,8 @@ class LandmarkExports:
         lines = []
         if provenance is not None and provenance.model:
             lines.append(_("Landmarks: {model}, {status}").format(model=provenance.model, status=provenance.status))
-        if provenance is not None and provenance.reasons:
-            lines.append(_("Indeterminate: {reasons}").format(reasons=" ".join(provenance.reasons)))
+        if self._landmarks.indeterminate:
+            lines.append(_("Indeterminate: {reasons}").format(reasons=" ".join(self._landmarks.indeterminate)))
         if self._image.mm_per_unit is None:
             lines.append(_("Not calibrated: angles and ratios only"))
         return (*lines, _("Research software, not a medical device"))

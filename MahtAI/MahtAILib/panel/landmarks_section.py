@@ -146,8 +146,7 @@ class LandmarksSection(Section):
             self.show_image()
 
     def _show_banner(self) -> None:
-        provenance = self._landmarks.provenance
-        reasons = provenance.reasons if provenance is not None else ()
+        reasons = self._landmarks.indeterminate
         words = _("⚠ Indeterminate: do not measure by these landmarks before you have checked each. {reasons}")
         say(self.ui.bannerLabel, words.format(reasons=" ".join(reasons)) if reasons else "")
 

@@ -76,6 +76,14 @@ class LandmarksState:
         return None if self.node is None else read_provenance(self.node)
 
     @property
+    def indeterminate(self) -> tuple[str, ...]:
+        """Why the result as a whole cannot be trusted; empty once the reader has seen to every point of it."""
+        origin = self.provenance
+        if origin is None or not any(about.state == "ai" for about in points.read_info(self.node).values()):
+            return ()
+        return origin.reasons or tuple(filter(None, (origin.file.get("Indeterminate"),)))
+
+    @property
     def refused(self) -> str:
         """Why a point was taken away, if one was."""
         return self._watch.refused

@@ -26,6 +26,8 @@ def table_csv(
     for name in ("Model", "Status"):
         if file.provenance.get(name):
             out.writerow([name.lower(), file.provenance[name]])
+    if file.indeterminate:
+        out.writerow(["indeterminate", file.indeterminate])
     out.writerow([])
     out.writerow(
         ["landmark", "name", "x (units)", "y (units)", "state", "confidence", "90 % radius (units)", "doubtful because"]
@@ -51,7 +53,7 @@ def table_csv(
                 _number(result.high),
                 norm_words(result.norm, measurement.decimals),
                 _number(result.deviation_sd),
-                result.classification or "",
+                "" if file.indeterminate else result.classification or "",
                 " ".join(result.missing),
                 result.note,
             ]

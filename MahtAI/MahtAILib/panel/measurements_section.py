@@ -168,7 +168,7 @@ class MeasurementsSection(Section):
 
     def _show_result(self, number: int, result: Result) -> None:
         table = self.ui.measurementsTable
-        cells = result_cells(result)
+        cells = result_cells(result, is_trusted=not self._landmarks.indeterminate)
         for column, text in enumerate(cells, start=1):
             if self._texts.get((number, column)) == text:
                 continue
@@ -219,17 +219,26 @@ class MeasurementsSection(Section):
         self._overlay.choose(str(self.ui.earlierComboBox.currentData))
 
 
-def result_cells(result: Result) -> tuple[str, str, str]:
-    """Value with half of its 90 % interval, norm, and class or what is missing."""
+def result_cells(result: Result, is_trusted: bool = True) -> tuple[str, str, str]:
+    """Value with its 90 % interval, norm, and class or what is missing.
+
+    Args:
+        is_trusted: whether the points are of an image that the model understood, or were checked by the reader.
+    """
     places, text = result.measurement.decimals, result.text
-    if result.low is not None and result.high is not None:
+    if result.low is not None and result.high is not None and result.value is not None:
         unit = text.lstrip("−0123456789.")
-        text = f"{text.removesuffix(unit)} ±{(result.high - result.low) / 2:.{places}f}{unit}"
+        half = (result.high - result.low) / 2
+        lies_in_the_middle = abs(result.value - (result.low + half)) <= 0.1 * half + 10**-places
+        spread = f"±{half:.{places}f}{unit}" if lies_in_the_middle else f"({result.interval_text})"
+        text = f"{text.removesuffix(unit)} {spread}"
     norm = norm_words(result.norm, places).replace(" to ", "–")
     if result.missing:
         said = _("lacks {names}").format(names=", ".join(result.missing))
     elif result.needs_calibration:
         said = _("needs calibration")
+    elif not is_trusted:
+        said = _("check the points")
     else:
         said = result.classification or ""
         if result.borderline and said:

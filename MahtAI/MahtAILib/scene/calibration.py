@@ -18,13 +18,20 @@ import numpy as np
 from MahtAILib.cephalometry.scale import why_unbelievable
 from MahtAILib.errors import ExplainedError
 from MahtAILib.scene.flat_images import Plane
-from MahtAILib.scene.sequence_tags import number, tag
+from MahtAILib.scene.sequence_tags import tag
 from MahtAILib.scene.study import INSTANCES_ATTRIBUTE
 
 FACTOR_ATTRIBUTE = "MahtAI.MillimetresPerUnit"
 SOURCE_ATTRIBUTE = "MahtAI.CalibrationSource"
 RULER = "MahtAI ruler"
 
+SQUARE_TOLERANCE = 0.01
+"""Share by which the true sizes of a unit along both axes may differ."""
+
+LARGEST_MAGNIFICATION = 2.0
+"""A cephalogram is enlarged by 5 to 20 %."""
+
+_OF_EITHER_PLANE = "It may be that of the detector: then lengths come out about 10 % too large."
 _PRINTED = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
 
 _TAGS = {
@@ -140,24 +147,71 @@ def ruler_ends(line: Any, plane: Plane) -> Any:
 
 
 def _of_tags(tags: Mapping[str, str], plane: Plane) -> Calibration:
-    spacing, imager = number(tags, "PixelSpacing"), number(tags, "ImagerPixelSpacing")
-    magnification = number(tags, "EstimatedRadiographicMagnificationFactor")
-    corrected = tag(tags, "PixelSpacingCalibrationType") or spacing != imager
-    if spacing is not None and corrected:
-        return _if_believable(spacing, plane, f"From DICOM: {spacing:.4g} mm a pixel (Pixel Spacing).")
-    if imager is not None and magnification is not None and 1 <= magnification <= 2:
-        words = f"From DICOM: {imager:.4g} mm a pixel at the detector, magnified {magnification:.4g} times."
-        return _if_believable(imager / magnification, plane, words)
-    if imager is not None:
-        words = (
-            f"From DICOM: {imager:.4g} mm a pixel at the detector. The magnification is not known: "
-            "lengths come out about a tenth too long; calibrate by the ruler in the image if there is one."
+    spacing, imager, scanned = (
+        _pair(tags, keyword) for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+    )
+    magnification, disbelieved = _magnification(tags)
+    calibrated = tag(tags, "PixelSpacingCalibrationType")
+    if spacing is not None and (calibrated or (imager is not None and not np.allclose(spacing, imager, rtol=1e-4))):
+        return _of_pair(spacing, plane, "(Pixel Spacing).")
+    if imager is not None and magnification is not None:
+        patient = (imager[0] / magnification, imager[1] / magnification)
+        return _of_pair(
+            patient, plane, f"in the patient: {imager[1]:.4g} at the detector, magnified {magnification:g}×."
         )
-        return _if_believable(imager, plane, words)
-    scanned = number(tags, "NominalScannedPixelSpacing")
+    if imager is not None:
+        unknown = disbelieved or "The magnification is not known."
+        words = "Lengths come out about a tenth too long; calibrate by the ruler in the image if there is one."
+        return _of_pair(imager, plane, f"at the detector. {unknown} {words}")
+    if spacing is not None:
+        return _of_pair(
+            spacing, plane, f"(Pixel Spacing). {_OF_EITHER_PLANE} {_not_applied(magnification, disbelieved)}"
+        )
     if scanned is not None:
-        return _if_believable(scanned, plane, f"From DICOM: {scanned:.4g} mm a pixel of the scanned film.")
+        return _of_pair(scanned, plane, "of the scanned film.")
     return Calibration(None, "The DICOM file does not say how large a pixel is.")
+
+
+def _pair(tags: Mapping[str, str], keyword: str) -> tuple[float, float] | None:
+    """Along I and J; DICOM gives the distance of rows first."""
+    try:
+        down, across = (float(value) for value in tag(tags, keyword).split("\\"))
+    except ValueError:
+        return None
+    return (across, down) if all(0 < value < math.inf for value in (across, down)) else None
+
+
+def _magnification(tags: Mapping[str, str]) -> tuple[float | None, str]:
+    """The factor if it can be believed, and otherwise why not (empty where the file states none)."""
+    try:
+        value = float(tag(tags, "EstimatedRadiographicMagnificationFactor"))
+    except ValueError:
+        return None, ""
+    if 1 <= value <= LARGEST_MAGNIFICATION:
+        return value, ""
+    return None, f"The magnification {value:g} that the file states is not believed (1 to 2 is) and was not applied."
+
+
+def _not_applied(magnification: float | None, disbelieved: str) -> str:
+    """What is said of a magnification where only Pixel Spacing is known."""
+    if magnification is None:
+        return disbelieved
+    return (
+        f"The magnification {magnification:g} that the file states was not applied, because it is not known which "
+        "plane Pixel Spacing is of."
+    )
+
+
+def _of_pair(mm: tuple[float, float], plane: Plane, words: str) -> Calibration:
+    """By the true size of a pixel along I and J; ``words`` say what it is the size of."""
+    across, down = (size / spacing for size, spacing in zip(mm, plane.spacing, strict=True))
+    if not math.isclose(across, down, rel_tol=SQUARE_TOLERANCE):
+        return Calibration(
+            None,
+            f"DICOM: the pixels are not square ({mm[0]:.4g} × {mm[1]:.4g} mm), but are shown as if they were. "
+            "Calibrate by the ruler in the image.",
+        )
+    return _if_believable(mm[1], plane, f"From DICOM: {mm[1]:.4g} mm a pixel {words}".strip())
 
 
 def _if_believable(mm_per_pixel: float, plane: Plane, words: str) -> Calibration:

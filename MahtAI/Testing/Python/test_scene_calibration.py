@@ -35,6 +35,7 @@ def stored_as(node: Any, path: Path) -> Any:
 def of_dicom(node: Any, **tags: str) -> Calibration:
     names = {
         "PixelSpacing": "0028,0030",
+        "PixelSpacingCalibrationType": "0028,0A02",
         "ImagerPixelSpacing": "0018,1164",
         "EstimatedRadiographicMagnificationFactor": "0018,1114",
         "NominalScannedPixelSpacing": "0018,2010",
@@ -139,6 +140,30 @@ def test_what_dicom_says_of_the_scale(slicer_context: SlicerContext) -> None:
     assert of_dicom(node).mm_per_unit is None
     assert of_dicom(node, PixelSpacing="5\\5").mm_per_unit is None
     assert of_dicom(node, PixelSpacing="nonsense").mm_per_unit is None
+
+
+def test_doubts_about_the_plane_and_the_magnification_are_told(slicer_context: SlicerContext) -> None:
+    node = with_spacing(slicer_context.scene, 0.33)
+    alone = {"PixelSpacing": "0.3\\0.3"}
+    assert "may be that of the detector" in of_dicom(node, **alone).source
+    assert "detector" not in of_dicom(node, **alone, PixelSpacingCalibrationType="FIDUCIAL").source
+    magnified = of_dicom(node, **alone, EstimatedRadiographicMagnificationFactor="1.1")
+    assert magnified.mm_per_unit == pytest.approx(0.3 / 0.33)
+    assert "1.1 that the file states was not applied" in magnified.source
+    for tags in (alone, {"ImagerPixelSpacing": "0.33\\0.33"}):
+        absurd = of_dicom(node, **tags, EstimatedRadiographicMagnificationFactor="11")
+        assert (
+            absurd.mm_per_unit is not None and "magnification 11 that the file states is not believed" in absurd.source
+        )
+
+
+def test_pixels_that_are_not_square_but_shown_so_are_no_calibration(slicer_context: SlicerContext) -> None:
+    node = with_spacing(slicer_context.scene, 0.33)
+    uneven = of_dicom(node, PixelSpacing="0.3\\0.4")
+    assert uneven.mm_per_unit is None and "not square (0.4 × 0.3 mm)" in uneven.source
+    # Slicer shows these as long as they are wide
+    stretched = add_image(slicer_context.scene, ijk_to_ras=np.diag([-0.4, -0.3, 1.0, 1.0]))
+    assert of_dicom(stretched, ImagerPixelSpacing="0.3\\0.4").mm_per_unit == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("mm", [0.001, 5.0, -0.1, float("nan")])
