@@ -12,8 +12,16 @@ import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
 from PIL import Image
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    RLELossless,
+    generate_uid,
+)
 
 WIDTH, HEIGHT = 260, 300
 
@@ -78,6 +86,39 @@ def radiograph(
     stream = BytesIO()
     dataset.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
+
+
+def compressed(data: bytes, how: str, folder: Path) -> bytes:
+    """A DICOM file with its pixels packed: ``RLE``, ``baseline`` (8 bits, lossy), or ITK's ``JPEG``, ``JPEG2000``."""
+    dataset = dcmread(BytesIO(data))
+    if how == "RLE":
+        dataset.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
+    elif how == "baseline":
+        dataset.PixelData = encapsulate([picture(dataset.pixel_array, "JPEG", quality=95)])
+        dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    else:
+        packed = _packed_by_itk(dcmread(BytesIO(data)), how, folder)
+        for name in ("PixelData", "BitsStored", "HighBit"):
+            setattr(dataset, name, packed[name].value)
+        dataset.file_meta.TransferSyntaxUID = packed.file_meta.TransferSyntaxUID
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    stream = BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def _packed_by_itk(dataset: Dataset, how: str, folder: Path) -> Dataset:
+    # so that ITK does not invert what it packs
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.save_as(folder / "plain.dcm")
+    writer = SimpleITK.ImageFileWriter()
+    writer.SetImageIO("GDCMImageIO")
+    writer.SetCompressor(how)
+    writer.SetUseCompression(True)
+    writer.SetFileName(str(folder / "packed.dcm"))
+    writer.Execute(SimpleITK.ReadImage(str(folder / "plain.dcm")))
+    return dcmread(folder / "packed.dcm")
 
 
 def read_by_itk(data: bytes, path: Path) -> SimpleITK.Image:

@@ -19,7 +19,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate
 
 from grids import from_sitk
 from mahtai.errors import MahtaiError
-from mahtai.volumes import dicom_series
+from mahtai.volumes import dicom_files, dicom_series
 from mahtai.volumes.formats import describe, read_volume
 from mahtai.volumes.volume import VolumeError
 
@@ -200,6 +200,18 @@ def tilted() -> list[Dataset]:
     return datasets
 
 
+def report() -> Dataset:
+    dataset = changed(0, PixelData=None, Rows=None, Columns=None)[0]
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"
+    return dataset
+
+
+def photograph() -> Dataset:
+    dataset = changed(0, ImagePositionPatient=None, SamplesPerPixel=3)[0]
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.4"
+    return dataset
+
+
 BAD_SERIES = {
     "two series": (lambda: zipped(changed(SeriesInstanceUID=generate_uid())), "9 images of 2 DICOM series"),
     "a slice missing": (lambda: zipped(slices()[:4] + slices()[5:]), "2.50 mm apart as a rule, 5.00 mm at one place"),
@@ -208,6 +220,10 @@ BAD_SERIES = {
     "slices of two sizes": (lambda: zipped(changed(Rows=10, PixelData=bytes(200))), "differ in size"),
     "one image": (lambda: zipped(slices(1)), "one DICOM image only"),
     "one image, not zipped": (lambda: file_bytes(slices(1)[0]), "one DICOM image only"),
+    "a truncated header": (lambda: file_bytes(slices(1)[0])[:170], "DICOM file is damaged|holds no image, or is cut"),
+    "a truncated data set": (lambda: file_bytes(slices(1)[0])[:700], "its pixels are missing"),
+    "a report": (lambda: file_bytes(report()), "^The DICOM file holds no image"),
+    "a photograph": (lambda: file_bytes(photograph()), "one DICOM image only .VL Photographic Image Storage."),
     "a screenshot without position": (lambda: zipped(changed(ImagePositionPatient=None)), "does not say where"),
     "a position of two numbers": (lambda: zipped(changed(ImagePositionPatient=[1, 2])), "does not say where"),
     "colour": (lambda: zipped(changed(SamplesPerPixel=3)), "in colour"),
@@ -228,6 +244,36 @@ def test_what_is_not_one_whole_series_is_refused_with_reason_and_hint(name: str)
             call(make())
         assert caught.value.status == 422
         assert caught.value.hint
+        if "zip" in caught.value.reason:
+            assert make()[:2] == b"PK"
+
+
+@pytest.mark.parametrize("name", ["one image, not zipped", "a photograph", "a report"])
+def test_a_single_file_that_serves_no_task_says_what_each_of_them_needs(name: str) -> None:
+    with pytest.raises(VolumeError) as caught:
+        read_volume(BAD_SERIES[name][0]())
+    assert "brain study send the whole series as a zip" in caught.value.hint
+    assert "cephalogram choose the radiograph itself" in caught.value.hint
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+@pytest.mark.parametrize("little_endian", [True, False])
+def test_a_series_without_preambles_is_read_as_one_with_them(implicit: bool, little_endian: bool) -> None:
+    if implicit and not little_endian:
+        pytest.skip("DICOM has no such encoding")
+    expected = read_volume(zipped(slices())).array
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for number, dataset in enumerate(slices()):
+            del dataset.file_meta
+            if not little_endian:
+                dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
+                dataset["PixelData"].VR = "OW"
+            bare = io.BytesIO()
+            pydicom.dcmwrite(bare, dataset, implicit_vr=implicit, little_endian=little_endian)
+            archive.writestr(str(number), bare.getvalue())
+        archive.writestr("no DICOM", b"\x08\0" + b"other" * 50)
+    np.testing.assert_array_equal(read_volume(stream.getvalue()).array, expected)
 
 
 def test_nothing_that_names_the_patient_is_read_or_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -235,7 +281,7 @@ def test_nothing_that_names_the_patient_is_read_or_logged(caplog: pytest.LogCapt
     data = zipped(datasets)
     caplog.clear()
     with caplog.at_level("DEBUG"):
-        series = dicom_series.read_series(dicom_series.read_datasets(data), 10**6)
+        series = dicom_series.read_series(dicom_files.read_datasets(data), 10**6)
         series.read()
     assert "Mustermann" not in caplog.text + repr(series)
     assert "19701332" not in caplog.text + repr(series)
@@ -257,14 +303,14 @@ def test_a_compressed_file_of_rubbish_is_refused() -> None:
 
 
 def test_a_zip_bomb_does_not_unpack(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dicom_series, "MOST_BYTES", 1_000_000)
+    monkeypatch.setattr(dicom_files, "MOST_BYTES", 1_000_000)
     for files in ({"bomb": bytes(50_000_000)}, {f"part {number}": bytes(300_000) for number in range(4)}):
         with pytest.raises(VolumeError, match="unpacks to more than any DICOM series"):
             read_volume(zipped([], files))
 
 
 def test_a_zip_of_more_files_than_a_series_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dicom_series, "MOST_FILES", 5)
+    monkeypatch.setattr(dicom_files, "MOST_FILES", 5)
     with pytest.raises(VolumeError, match="holds 9 files"):
         read_volume(zipped(slices()))
 

@@ -176,6 +176,14 @@ def test_a_bad_image_is_refused_with_a_reason_and_a_hint(name: str) -> None:
     assert caught.value.status == 422
 
 
+@pytest.mark.parametrize(("kind", "dpi"), [("TIFF", 5000), ("JPEG", 20000)])
+def test_an_absurd_resolution_is_explained_as_that_of_an_image_file(kind: str, dpi: int) -> None:
+    for call in (read_volume, describe):
+        with pytest.raises(MahtaiError, match=f"The {kind} file states an absurd resolution") as caught:
+            call(picture(grey(), kind, dpi=(dpi, dpi)))
+        assert "DICOM" not in caught.value.hint and "PNG" in caught.value.hint
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP", "DICOM"])
 def test_no_damage_gets_past_the_reader(kind: str) -> None:
     """Bytes changed and ends cut at random: an image or a sentence, never another exception."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
 from pydicom.uid import (
@@ -18,7 +19,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from image_kit import HEIGHT, WIDTH, colours, grey, ijk_to_ras_by_itk, picture, radiograph, read_by_itk
+from image_kit import HEIGHT, WIDTH, colours, compressed, grey, ijk_to_ras_by_itk, picture, radiograph, read_by_itk
 from mahtai.errors import MahtaiError
 from mahtai.volumes.calibration import CalibrationError, calibrate, mm_per_unit_of_pixel
 from mahtai.volumes.formats import describe, read_volume
@@ -72,6 +73,74 @@ def test_monochrome1_is_inverted_so_that_bone_is_bright(tmp_path: Path) -> None:
     np.testing.assert_array_equal(array, shown)
 
 
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("how", ["plain", "RLE", "baseline", "JPEG", "JPEG2000"])
+def test_packed_or_not_the_pixels_are_those_that_slicer_shows(
+    how: str, dtype: str, photometric: str, tmp_path: Path
+) -> None:
+    if (how, dtype) == ("baseline", "uint16"):
+        pytest.skip("JPEG baseline has 8 bits")
+    data = radiograph(grey(dtype) if dtype == "uint8" else grey(dtype) >> 4, PhotometricInterpretation=photometric)
+    data = data if how == "plain" else compressed(data, how, tmp_path)
+    array = read_volume(data).array[:, :, 0].T
+    shown = SimpleITK.GetArrayFromImage(read_by_itk(data, tmp_path / "image.dcm"))[0]
+    np.testing.assert_array_equal(array, shown)
+    # the corner is the largest stored value
+    assert (array[5, 5] > array[30, 3]) == (photometric == "MONOCHROME2")
+
+
+@pytest.mark.parametrize("how", ["plain", "RLE"])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(("padding", "limit"), [(4095, None), (0, None), (65535, None), (4000, 4095), (50, 0)])
+def test_padding_becomes_background(
+    padding: int, limit: int | None, photometric: str, how: str, tmp_path: Path
+) -> None:
+    pixels = np.clip(grey("uint16") >> 4, 1000, 3000)
+    pixels[:, :40] = padding
+    pixels[:9, :40] = padding if limit is None else limit
+    tags = {"PixelPaddingValue": padding, "PixelPaddingRangeLimit": limit}
+    stated = {name: value for name, value in tags.items() if value is not None}
+    data = radiograph(pixels, PhotometricInterpretation=photometric, BitsStored=16, HighBit=15, **stated)
+    array = read_volume(data if how == "plain" else compressed(data, how, tmp_path)).array[:, :, 0].T
+    assert int(array.max()) - int(array.min()) <= 2000
+    assert (array[:, :40] == array[:, 40:].min()).all()
+    rest = pixels[:, 40:] if photometric == "MONOCHROME2" else 65535 - pixels[:, 40:]
+    np.testing.assert_array_equal(array[:, 40:], rest)
+
+
+def test_padding_with_the_sign_of_another_number_is_found() -> None:
+    pixels = np.clip(grey("uint16") >> 4, 1000, 3000).astype(np.int16)
+    pixels[:, :40] = -2000
+    dataset = pydicom.dcmread(BytesIO(radiograph(pixels, PixelRepresentation=1, BitsStored=16, HighBit=15)))
+    dataset[0x00280120] = pydicom.DataElement(0x00280120, "US", 63536)
+    stream = BytesIO()
+    dataset.save_as(stream)
+    assert read_volume(stream.getvalue()).array.min() == 1000
+
+
+def test_an_image_of_nothing_but_padding_is_left_as_it_is() -> None:
+    assert (read_volume(radiograph(np.zeros((300, 300), np.uint16), PixelPaddingValue=0)).array == 0).all()
+
+
+def test_a_data_set_without_preamble_is_read() -> None:
+    whole = radiograph(ImagerPixelSpacing=[0.13, 0.13])
+    without_preamble, dataset = whole[132:], pydicom.dcmread(BytesIO(whole))
+    del dataset.file_meta
+    stream = BytesIO()
+    pydicom.dcmwrite(stream, dataset, implicit_vr=True, little_endian=True)
+    expected = read_volume(whole)
+    for bare in (without_preamble, stream.getvalue()):
+        np.testing.assert_array_equal(read_volume(bare).array, expected.array)
+        np.testing.assert_array_equal(describe(bare).geometry.ijk_to_ras, expected.geometry.ijk_to_ras)
+    for cut, said in (
+        (stream.getvalue()[:300], "its pixels are missing"),
+        (b"\x08\0" * 500, "of no kind that is read"),
+    ):
+        with pytest.raises(MahtaiError, match=said):
+            read_volume(cut)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_eight_and_sixteen_bits_are_read(dtype: str) -> None:
     assert read_volume(radiograph(grey(dtype), BitsStored=8 * grey(dtype).itemsize)).array.max() == np.iinfo(dtype).max
@@ -98,7 +167,7 @@ def test_a_zip_with_one_radiograph_is_that_radiograph() -> None:
         ({"PhotometricInterpretation": None, "BitsAllocated": 12}, "no grey levels"),
         ({"Rows": 0}, "is empty"),
         ({"Rows": 60000, "Columns": 60000}, "claims 60,000"),
-        ({"sop_class": MRImageStorage}, "does not say where in the patient it lies"),
+        ({"sop_class": MRImageStorage}, "one DICOM image only .MR Image Storage."),
         (
             {
                 "sop_class": MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
@@ -149,7 +218,21 @@ def test_the_true_size_of_a_pixel_is_found_whatever_the_grid(
 def test_what_is_not_corrected_for_magnification_says_so() -> None:
     told = calibrate(read_volume(radiograph(TALL, ImagerPixelSpacing=[0.11, 0.11]))).warnings
     assert "10 % larger" in told[0]
-    assert not calibrate(read_volume(radiograph(TALL, PixelSpacing=[0.11, 0.11]))).warnings
+    assert "magnification" not in told[0]
+    alone = calibrate(read_volume(radiograph(TALL, PixelSpacing=[0.11, 0.11])))
+    assert alone.mm_per_unit is not None and "about 10 % too large" in alone.warnings[0]
+    for known in ({"PixelSpacingCalibrationType": "GEOMETRY"}, {"ImagerPixelSpacing": [0.12, 0.12]}):
+        assert not calibrate(read_volume(radiograph(TALL, PixelSpacing=[0.11, 0.11], **known))).warnings
+
+
+def test_a_magnification_that_is_not_applied_is_named() -> None:
+    alone = {"PixelSpacing": [0.11, 0.11]}
+    told = calibrate(read_volume(radiograph(TALL, **alone, EstimatedRadiographicMagnificationFactor=1.1))).warnings
+    assert "magnification 1.1 that the file states was not applied" in told[1]
+    for tags in (alone, {"ImagerPixelSpacing": [0.11, 0.11]}):
+        found = calibrate(read_volume(radiograph(TALL, **tags, EstimatedRadiographicMagnificationFactor=11)))
+        assert found.mm_per_unit is not None
+        assert "magnification 11 that the file states is not believed" in " ".join(found.warnings)
 
 
 @pytest.mark.parametrize(

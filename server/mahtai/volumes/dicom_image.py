@@ -1,7 +1,8 @@
 """One radiograph in DICOM (CR, DX, secondary capture and their kin) as a volume W × H × 1.
 
 The grid is the one that ITK, and so Slicer, gives it; the true pixel size stands beside it. MONOCHROME1 is
-inverted, so that bone is bright, as Slicer does too. Rescaling and windowing are left to who looks at it.
+inverted, so that bone is bright, as Slicer does too; padding becomes background. Rescaling and windowing are
+left to who looks at it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels.utils import pixel_array
 
 from mahtai.volumes.dicom_pixel_size import stated_pixel_size
-from mahtai.volumes.dicom_pixels import PIXEL_ATTRIBUTES, damage_named, read_pixels
+from mahtai.volumes.dicom_pixels import PADDING_ATTRIBUTES, PIXEL_ATTRIBUTES, damage_named, read_pixels
 from mahtai.volumes.geometry import Geometry
 from mahtai.volumes.planar import check_claimed_size, itk_grid
 from mahtai.volumes.volume import Volume, VolumeError, VolumeInfo
@@ -106,13 +107,34 @@ def _grey(dataset: Dataset) -> NDArray[Any]:
         with damage_named("The colour pixels of the DICOM image cannot be unpacked.", _EXPORT):
             colour = pixel_array(dataset)
             return np.asarray(np.rint(colour @ _LUMINANCE)).astype(colour.dtype)
-    pixels = read_pixels(dataset)
-    if str(dataset.get("PhotometricInterpretation", "")).strip() == "MONOCHROME1":
+    inverted = str(dataset.get("PhotometricInterpretation", "")).strip() == "MONOCHROME1"
+    pixels = _without_padding(read_pixels(dataset), dataset, inverted)
+    if inverted:
         stored = int(dataset.get("BitsStored", dataset.BitsAllocated))
         top = -1 if dataset.get("PixelRepresentation", 0) else 2**stored - 1
         # pixels above the stored range would turn round; they are as black as can be
         pixels = (top - np.minimum(pixels.astype(np.int64), max(top, 2 ** (stored - 1) - 1))).astype(pixels.dtype)
     return pixels
+
+
+def _without_padding(pixels: NDArray[Any], dataset: Dataset, inverted: bool) -> NDArray[Any]:
+    """With padding as dark as the darkest of the image, so that it does not stretch the range of grey levels.
+
+    Args:
+        pixels: stored values.
+        inverted: the largest of them is the darkest.
+    """
+    with damage_named("The padding value of the DICOM image is no number.", "Export the image again."):
+        found = [dataset[name].value for name in PADDING_ATTRIBUTES if name in dataset]
+        if not found or found[0] in (None, "") or "PixelPaddingValue" not in dataset:
+            return pixels
+        # some files give it with the wrong sign; the bits count
+        limits = np.array([int(value) for value in found if value not in (None, "")]).astype(pixels.dtype)
+    padding = (pixels >= limits.min()) & (pixels <= limits.max())
+    if padding.all() or not padding.any():
+        return pixels
+    image = pixels[~padding]
+    return np.where(padding, image.max() if inverted else image.min(), pixels)
 
 
 def _dtype(dataset: Dataset) -> str:

@@ -3,7 +3,7 @@
 PixelSpacing is the size in the patient where PixelSpacingCalibrationType says so, or where it differs from
 ImagerPixelSpacing. ImagerPixelSpacing is the size at the detector; divided by
 EstimatedRadiographicMagnificationFactor it is that in the patient. NominalScannedPixelSpacing is that of
-a film on a scanner.
+a film on a scanner. PixelSpacing alone may be of either plane.
 """
 
 from __future__ import annotations
@@ -28,25 +28,31 @@ LARGEST_MAGNIFICATION = 2.0
 _ENLARGED = "lengths are those on the detector or film, about 10 % larger than in the patient"
 
 
+_OF_EITHER_PLANE = (
+    "The file does not say whether its PixelSpacing is that in the patient or that of the detector; "
+    "if it is the detector's, lengths are about 10 % too large."
+)
+
+
 def stated_pixel_size(dataset: Dataset) -> StatedPixelSize:
     """What the attributes say; along I (columns) and J (rows)."""
     spacing, imager, scanned = (
         _pair(dataset, name) for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
     )
     calibrated = str(dataset.get("PixelSpacingCalibrationType") or "").strip()
-    magnification = _magnification(dataset)
+    magnification, disbelieved = _magnification(dataset)
     if spacing is not None and calibrated:
         return StatedPixelSize(spacing, f"PixelSpacing, calibrated ({calibrated})")
     if spacing is not None and imager is not None and not _same(spacing, imager):
         return StatedPixelSize(spacing, "PixelSpacing, corrected for magnification")
-    detector = imager or spacing
-    name = "ImagerPixelSpacing" if imager is not None else "PixelSpacing"
-    if detector is not None and magnification is not None and imager is not None:
-        across, down = (value / magnification for value in detector)
-        return StatedPixelSize((across, down), f"{name} divided by the magnification {magnification:g}")
-    if detector is not None:
-        told = (f"The file does not say how much the patient is enlarged ({name}): {_ENLARGED}.",)
-        return StatedPixelSize(detector, name, told if imager is not None else ())
+    if imager is not None and magnification is not None:
+        across, down = (value / magnification for value in imager)
+        return StatedPixelSize((across, down), f"ImagerPixelSpacing divided by the magnification {magnification:g}")
+    if imager is not None:
+        unknown = disbelieved or "The file does not say how much the patient is enlarged."
+        return StatedPixelSize(imager, "ImagerPixelSpacing", (f"{unknown} With ImagerPixelSpacing {_ENLARGED}.",))
+    if spacing is not None:
+        return StatedPixelSize(spacing, "PixelSpacing", (_OF_EITHER_PLANE, *_not_applied(magnification, disbelieved)))
     if scanned is not None:
         return StatedPixelSize(scanned, "NominalScannedPixelSpacing", (f"The image is a scanned film: {_ENLARGED}.",))
     unusable = [name for name in PIXEL_SIZE_ATTRIBUTES[::2] if dataset.get(name) not in (None, "")]
@@ -64,12 +70,25 @@ def _pair(dataset: Dataset, name: str) -> tuple[float, float] | None:
     return (across, down) if all(0 < value < math.inf for value in (across, down)) else None
 
 
-def _magnification(dataset: Dataset) -> float | None:
+def _magnification(dataset: Dataset) -> tuple[float | None, str]:
+    """The factor if it can be believed, and otherwise why not (empty where the file states none)."""
     try:
         value = float(dataset["EstimatedRadiographicMagnificationFactor"].value)
     except (KeyError, TypeError, ValueError):
-        return None
-    return value if 1 <= value <= LARGEST_MAGNIFICATION else None
+        return None, ""
+    if 1 <= value <= LARGEST_MAGNIFICATION:
+        return value, ""
+    return None, f"The magnification {value:g} that the file states is not believed (1 to 2 is) and was not applied."
+
+
+def _not_applied(magnification: float | None, disbelieved: str) -> tuple[str, ...]:
+    """What is said of a magnification where only PixelSpacing is known."""
+    if magnification is None:
+        return (disbelieved,) if disbelieved else ()
+    return (
+        f"The magnification {magnification:g} that the file states was not applied, because it is not known which "
+        "plane PixelSpacing is of.",
+    )
 
 
 def _same(first: tuple[float, float], second: tuple[float, float]) -> bool:

@@ -31,6 +31,9 @@ PIXEL_ATTRIBUTES = (
 )
 """What decoding needs (DICOM PS3.3 C.7.6.3), pixel data aside."""
 
+PADDING_ATTRIBUTES = ("PixelPaddingValue", "PixelPaddingRangeLimit")
+"""Stored values that stand for no image (DICOM PS3.3 C.7.5.1.1.2)."""
+
 # found by feeding damaged files to pydicom and GDCM
 _DAMAGE = (
     InvalidDicomError,
@@ -48,7 +51,7 @@ _DAMAGE = (
 
 
 @contextmanager
-def damage_named(reason: str, hint: str = "Export the series again.") -> Iterator[None]:
+def damage_named(reason: str, hint: str = "Export it again.") -> Iterator[None]:
     """Turn whatever a parser stumbles over in a damaged file into a ``VolumeError`` with this reason."""
     try:
         yield
@@ -77,6 +80,9 @@ def _decompressed(dataset: Dataset) -> NDArray[Any]:
     for name in PIXEL_ATTRIBUTES:
         if name in dataset:
             setattr(bare, name, dataset[name].value)
+    if str(dataset.get("PhotometricInterpretation", "")).strip() == "MONOCHROME1":
+        # ITK inverts it otherwise, and these are to be the stored values
+        bare.PhotometricInterpretation = "MONOCHROME2"
     bare["PixelData"] = dataset["PixelData"]
     bare.file_meta = FileMetaDataset()
     bare.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
@@ -89,6 +95,6 @@ def _decompressed(dataset: Dataset) -> NDArray[Any]:
             array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path), imageIO="GDCMImageIO"))
         except RuntimeError as error:
             raise VolumeError(
-                "The compressed pixels of a DICOM file cannot be read.", "Export the series uncompressed."
+                "The compressed pixels of a DICOM file cannot be read.", "Export it uncompressed."
             ) from error
     return np.asarray(array[0] if array.ndim == 3 and array.shape[0] == 1 else array)

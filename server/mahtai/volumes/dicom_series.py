@@ -7,46 +7,24 @@ could name a patient is read.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
-from io import BytesIO
 from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
 
-from mahtai.volumes.dicom_pixel_size import PIXEL_SIZE_ATTRIBUTES
-from mahtai.volumes.dicom_pixels import PIXEL_ATTRIBUTES, damage_named, read_pixels
+from mahtai.volumes.dicom_files import ONE_SERIES, WHAT_TO_SEND, kind_of
+from mahtai.volumes.dicom_pixels import damage_named, read_pixels
 from mahtai.volumes.geometry import Geometry
 from mahtai.volumes.volume import Volume, VolumeError, check_claim
-
-MOST_FILES = 5000
-MOST_BYTES = 4 << 30
-"""Of all files of a zip together, unpacked; they are held in memory."""
 
 SPACING_TOLERANCE = 0.02
 """Share of the slice distance by which distances may differ before a slice is taken to be missing."""
 
-_PLACE_ATTRIBUTES = (
-    "SeriesInstanceUID",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-    "PixelData",
-)
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
-_ORIGINAL = "Choose the original MR series; screenshots and reports have no position."
-_ONE_SERIES = "Send the files of one series only (one zip a sequence)."
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +70,7 @@ def read_series(datasets: list[Dataset], max_voxels: int) -> DicomSeries:
     """Make one series of the images in a zip or a multi-frame file and check that it is whole; pixels come later.
 
     Args:
-        datasets: as ``read_datasets`` gives them.
+        datasets: as ``dicom_files.read_datasets`` gives them.
 
     Raises:
         VolumeError: no or several series, positions missing or doubled, slices missing, colour images,
@@ -101,12 +79,9 @@ def read_series(datasets: list[Dataset], max_voxels: int) -> DicomSeries:
     """
     series = {str(dataset.get("SeriesInstanceUID", "")) for dataset in datasets}
     if len(series) > 1:
-        raise VolumeError(f"The zip holds {len(datasets)} images of {len(series)} DICOM series.", _ONE_SERIES)
+        raise VolumeError(f"The zip holds {len(datasets)} images of {len(series)} DICOM series.", ONE_SERIES)
+    _refuse_one_image(datasets)
     slices = [image for dataset in datasets for image in _slices(dataset)]
-    if len(slices) < 2:
-        raise VolumeError(
-            "There is one DICOM image only; a volume needs the whole series.", "Zip all files of the series."
-        )
     slices = _in_order(slices)
     first = slices[0]
     shape = (first.shape[1], first.shape[0], len(slices))
@@ -114,76 +89,28 @@ def read_series(datasets: list[Dataset], max_voxels: int) -> DicomSeries:
     return DicomSeries(Geometry(shape, _ijk_to_ras(slices)), _dtype(datasets, slices), tuple(slices))
 
 
-def read_datasets(content: bytes) -> list[Dataset]:
-    """The images in a zip, or the one in a DICOM file; nothing of the patient among their attributes.
-
-    Raises:
-        VolumeError: damaged, locked, too large, or no image in it.
-    """
-    datasets = list(_datasets(content))
-    if not datasets:
-        raise VolumeError("The zip holds no DICOM images.", "Zip the folder of one MR series and send it.")
-    return datasets
-
-
-def _datasets(content: bytes) -> Iterator[Dataset]:
-    """Every image in the zip (or the one file), in memory; other files are passed over."""
-    if content[:2] != b"PK":
-        dataset = _parsed(content)
-        if dataset is not None:
-            yield dataset
+def _refuse_one_image(datasets: list[Dataset]) -> None:
+    """One slice is no volume, and what is not a radiograph is no cephalogram: say both, whichever was meant."""
+    if len(datasets) > 1:
         return
-    try:
-        with zipfile.ZipFile(BytesIO(content)) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-            if len(entries) > MOST_FILES:
-                raise VolumeError(f"The zip holds {len(entries):,} files; one series has fewer.", _ONE_SERIES)
-            room = MOST_BYTES
-            for entry in entries:
-                with archive.open(entry) as file:
-                    # read() stops there whatever size the entry claims, so that no zip bomb unpacks
-                    image = file.read(room + 1)
-                room -= len(image)
-                if room < 0:
-                    raise VolumeError("The zip unpacks to more than any DICOM series.", _ONE_SERIES)
-                dataset = _parsed(image)
-                if dataset is not None:
-                    yield dataset
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise VolumeError(
-            f"The zip is damaged or locked: {error}.", "Zip the series again, without a password."
-        ) from error
-
-
-def _parsed(content: bytes) -> Dataset | None:
-    """The data set if the bytes are a DICOM image, None if they are something else."""
-    if content[128:132] != b"DICM":
-        return None
-    with damage_named("A DICOM file is damaged."):
-        # reading nothing else keeps names out of memory, and out of pydicom's warnings
-        dataset = pydicom.dcmread(
-            BytesIO(content), specific_tags=[*PIXEL_ATTRIBUTES, *_PLACE_ATTRIBUTES, *PIXEL_SIZE_ATTRIBUTES]
+    with damage_named("The DICOM file does not say how many images it holds."):
+        images = len(datasets[0].get("PerFrameFunctionalGroupsSequence", ())) or int(
+            datasets[0].get("NumberOfFrames", 1) or 1
         )
-        kind = UID(dataset.file_meta.MediaStorageSOPClassUID).name
-        # pydicom converts an attribute when it is asked for it; damage is to show here
-        for _ in dataset.iterall():
-            pass
-    if "PixelData" in dataset and "Rows" in dataset:
-        return dataset
-    # reports and presentation states have no pixels; an image without them was cut off
-    if kind.endswith("Image Storage"):
-        raise VolumeError("A DICOM image is cut off: its pixels are missing.", "Export the series again.")
-    return None
+    if images == 1:
+        raise VolumeError(
+            f"There is one DICOM image only ({kind_of(datasets[0])}): neither a volume nor a radiograph.", WHAT_TO_SEND
+        )
 
 
 def _slices(dataset: Dataset) -> Iterator[_Slice]:
     """The images of a data set: one, or its frames."""
     if dataset.get("SamplesPerPixel", 1) != 1:
-        raise VolumeError("The DICOM images are in colour: no scan.", _ORIGINAL)
-    with damage_named("A DICOM image does not say where in the patient it lies.", _ORIGINAL):
+        raise VolumeError("The DICOM images are in colour: neither a scan nor a radiograph.", WHAT_TO_SEND)
+    with damage_named("A DICOM image does not say where in the patient it lies.", WHAT_TO_SEND):
         if "PerFrameFunctionalGroupsSequence" not in dataset:
             if int(dataset.get("NumberOfFrames", 1) or 1) > 1:
-                raise VolumeError("The DICOM file holds frames without positions.", _ORIGINAL)
+                raise VolumeError("The DICOM file holds frames without positions.", WHAT_TO_SEND)
             yield _slice(dataset, dataset, dataset, dataset, partial(read_pixels, dataset))
             return
         all_frames = cache(partial(read_pixels, dataset))
@@ -245,7 +172,7 @@ def _in_order(slices: list[_Slice]) -> list[_Slice]:
     first = slices[0]
     for image in slices:
         if image.shape != first.shape or not np.allclose(image.spacing, first.spacing, rtol=1e-3):
-            raise VolumeError("The images of the series differ in size or pixel spacing.", _ONE_SERIES)
+            raise VolumeError("The images of the series differ in size or pixel spacing.", ONE_SERIES)
         if not np.allclose(image.orientation, first.orientation, atol=1e-3):
             raise VolumeError(
                 "The images of the series lie in different directions, as a localizer's do.",

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from mahtai.volumes import dicom_series, nifti
+from mahtai.volumes.dicom_files import looks_like_dicom, read_datasets
 from mahtai.volumes.dicom_image import describe_radiograph, is_radiograph, read_radiograph
 from mahtai.volumes.geometry import Geometry, check_geometry
 from mahtai.volumes.image_files import describe_image, image_format, read_image
@@ -89,7 +90,7 @@ def _format(content: bytes) -> str:
     head = nifti.unpack_head(content[: 1 << 16]) if content[:2] == nifti.GZIP_MAGIC else content[: nifti.HEADER_BYTES]
     if nifti.looks_like_nifti(head):
         return "nifti"
-    if content[:4] == b"PK\x03\x04" or content[128:132] == b"DICM":
+    if content[:4] == b"PK\x03\x04" or looks_like_dicom(content):
         return "dicom"
     image = image_format(content)
     if image is not None:
@@ -98,7 +99,7 @@ def _format(content: bytes) -> str:
 
 
 def _read_dicom(content: bytes, max_voxels: int) -> Volume:
-    datasets = dicom_series.read_datasets(content)
+    datasets = read_datasets(content)
     if is_radiograph(datasets):
         return read_radiograph(datasets[0])
     series = dicom_series.read_series(datasets, max_voxels)
@@ -107,7 +108,7 @@ def _read_dicom(content: bytes, max_voxels: int) -> Volume:
 
 
 def _describe_dicom(content: bytes, max_voxels: int) -> VolumeInfo:
-    datasets = dicom_series.read_datasets(content)
+    datasets = read_datasets(content)
     if is_radiograph(datasets):
         return describe_radiograph(datasets[0])
     series = dicom_series.read_series(datasets, max_voxels)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from mahtai.volumes.geometry import Geometry
+from mahtai.volumes.geometry import Geometry, GeometryError, check_geometry
 from mahtai.volumes.planar import check_claimed_size, itk_grid
 from mahtai.volumes.volume import Volume, VolumeError, VolumeInfo
 
@@ -114,12 +114,22 @@ def _grid(content: bytes, kind: str, image: Image.Image) -> Geometry:
 
     Raises:
         VolumeError: ITK, and so Slicer, sees another image in the file.
+        GeometryError: a printing resolution so extreme that Slicer could not show the image.
     """
     if image.mode == "LA":  # SimpleITK knows no pixels of two numbers
         return Geometry((*image.size, 1), np.diag([-1.0, -1.0, 1.0, 1.0]))
     grid = itk_grid(content, _READERS[kind])
     if grid.shape != (*image.size, 1):
         raise VolumeError(f"The {kind.upper()} file contradicts itself about its size.", _SAVE_AS_PNG)
+    try:
+        check_geometry(grid)
+    except GeometryError as error:
+        across, down, _ = grid.spacing_mm
+        raise GeometryError(
+            f"The {kind.upper()} file states an absurd resolution: its spacing is {across:.4g} × {down:.4g} mm.",
+            "Set the resolution to 300 dpi in an image program without changing the pixels, or save the image as a "
+            "PNG without one. It is used for nothing else.",
+        ) from error
     return grid
 
 

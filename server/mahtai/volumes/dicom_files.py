@@ -1,0 +1,143 @@
+"""What a client sent as DICOM → the data sets of the images in it: one file, or a zip of them.
+
+A file may lack the preamble and the mark "DICM": older machines write the bare data set. No attribute
+that could name a patient is read.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from io import BytesIO
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from mahtai.volumes.dicom_pixel_size import PIXEL_SIZE_ATTRIBUTES
+from mahtai.volumes.dicom_pixels import PADDING_ATTRIBUTES, PIXEL_ATTRIBUTES, damage_named
+from mahtai.volumes.volume import VolumeError
+
+MOST_FILES = 5000
+MOST_BYTES = 4 << 30
+"""Of all files of a zip together, unpacked; they are held in memory."""
+
+ONE_SERIES = "Send the files of one series only (one zip a sequence)."
+WHAT_TO_SEND = (
+    "For a brain study send the whole series as a zip; for a cephalogram choose the radiograph itself "
+    "(a CR, DX or SC image)."
+)
+
+_ATTRIBUTES = (
+    "SOPClassUID",
+    "SeriesInstanceUID",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "PixelData",
+    *PIXEL_ATTRIBUTES,
+    *PADDING_ATTRIBUTES,
+    *PIXEL_SIZE_ATTRIBUTES,
+)
+_FIRST_GROUPS = (b"\x02\0", b"\x08\0", b"\0\x08")
+"""With which a bare data set begins: the file meta group, or group 8 in either byte order."""
+
+
+def looks_like_dicom(content: bytes) -> bool:
+    """Whether the bytes are a DICOM file, with or without its preamble."""
+    return content[128:132] == b"DICM" or _is_bare_data_set(content)
+
+
+def read_datasets(content: bytes) -> list[Dataset]:
+    """The images in a zip, or the one in a DICOM file; nothing of the patient among their attributes.
+
+    Raises:
+        VolumeError: damaged, locked, too large, or no image in it.
+    """
+    if content[:2] == b"PK":
+        datasets = list(_unzipped(content))
+        if not datasets:
+            raise VolumeError("The zip holds no DICOM images.", WHAT_TO_SEND)
+        return datasets
+    dataset = _parsed(content)
+    if dataset is None:
+        raise VolumeError("The DICOM file holds no image, or is cut off before it.", WHAT_TO_SEND)
+    return [dataset]
+
+
+def kind_of(dataset: Dataset) -> str:
+    """The name of the data set's SOP class, such as ``MR Image Storage``."""
+    return UID(dataset.file_meta.MediaStorageSOPClassUID).name
+
+
+def _unzipped(content: bytes) -> Iterator[Dataset]:
+    """Every image in the zip, in memory; other files are passed over."""
+    try:
+        with zipfile.ZipFile(BytesIO(content)) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            if len(entries) > MOST_FILES:
+                raise VolumeError(f"The zip holds {len(entries):,} files; one series has fewer.", ONE_SERIES)
+            room = MOST_BYTES
+            for entry in entries:
+                with archive.open(entry) as file:
+                    # read() stops there whatever size the entry claims, so that no zip bomb unpacks
+                    image = file.read(room + 1)
+                room -= len(image)
+                if room < 0:
+                    raise VolumeError("The zip unpacks to more than any DICOM series.", ONE_SERIES)
+                dataset = _parsed(image)
+                if dataset is not None:
+                    yield dataset
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise VolumeError(
+            f"The zip is damaged or locked: {error}.", "Zip the files again, without a password."
+        ) from error
+
+
+def _parsed(content: bytes) -> Dataset | None:
+    """The data set if the bytes are a DICOM image, None if they are something else."""
+    if not looks_like_dicom(content):
+        return None
+    with damage_named("A DICOM file is damaged."):
+        # reading nothing else keeps names out of memory, and out of pydicom's warnings
+        dataset = pydicom.dcmread(BytesIO(content), force=True, specific_tags=list(_ATTRIBUTES))
+        _complete_meta(dataset)
+        kind = kind_of(dataset)
+        # pydicom converts an attribute when it is asked for it; damage is to show here
+        for _ in dataset.iterall():
+            pass
+    if "PixelData" in dataset and "Rows" in dataset:
+        return dataset
+    # reports and presentation states have no pixels; an image without them was cut off
+    if "Image Storage" in kind:
+        raise VolumeError("A DICOM image is cut off: its pixels are missing.", "Export it again.")
+    return None
+
+
+def _is_bare_data_set(content: bytes) -> bool:
+    """Whether a data set with a known SOP class begins with the first byte."""
+    if content[:2] not in _FIRST_GROUPS:
+        return False
+    try:
+        with damage_named("no DICOM"):
+            found = pydicom.dcmread(
+                BytesIO(content), force=True, specific_tags=["SOPClassUID"], stop_before_pixels=True
+            )
+            return UID(found.SOPClassUID).type == "SOP Class"
+    except VolumeError:
+        return False
+
+
+def _complete_meta(dataset: Dataset) -> None:
+    """What a bare data set does not say ahead of itself: its kind, and how it is written."""
+    meta = dataset.file_meta
+    if "MediaStorageSOPClassUID" not in meta:
+        meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    if "TransferSyntaxUID" not in meta:
+        implicit, little_endian = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
+        meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
