@@ -142,7 +142,7 @@ def main() -> None:
             points, indeterminate, _ = _detected(grey, model)
             rows.append((np.linalg.norm(points - truth, axis=1).mean() * PIXEL_MM, indeterminate))
         flagged = sum(indeterminate for _, indeterminate in rows)
-        handled = sum(error < HANDLED_MM and not indeterminate for error, indeterminate in rows)
+        handled = sum(bool(error < HANDLED_MM) and not indeterminate for error, indeterminate in rows)
         errors = [error for error, _ in rows]
         table[name] = {
             "n": len(rows),

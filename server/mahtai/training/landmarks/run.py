@@ -15,6 +15,7 @@ from tqdm import tqdm
 from mahtai.errors import MahtaiError
 from mahtai.inference.options import LandmarkOptions
 from mahtai.inference.prediction import choose_device, load_model
+from mahtai.models.bundle_base import file_sha256
 from mahtai.models.landmark_bundle import CALIBRATION_FILE, LandmarkBundle
 from mahtai.models.network import build_network
 from mahtai.networks import MAHTNet
@@ -108,7 +109,7 @@ def train_landmarks(
         network.load_state_dict({name: _single(value) for name, value in load_file(weights).items()})
         heads = heads_in(images)
         held_out = held_out_predictions(network.to(device), settings.folds, images, heads, device, on_progress)
-    calibration = calibrate_members(held_out, heads, date.today().isoformat())
+    calibration = calibrate_members(held_out, heads, date.today().isoformat(), file_sha256(weights))
     write_json((bundle.folder if output is None else output) / CALIBRATION_FILE, calibration.as_json())
     return weights
 
