@@ -100,6 +100,7 @@ def segment(output: Path, model: str, device: str, options: tuple[str, ...], **s
 )
 @click.option("--model", default="ceph_mahtnet", show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps")
+@click.option("--again", is_flag=True, help="Write over points that a reader moved, confirmed or placed.")
 def landmarks(
     image: Path,
     output: Path,
@@ -108,11 +109,12 @@ def landmarks(
     spacing: str,
     model: str,
     device: str,
+    again: bool,
 ) -> None:
     """Place the landmarks of a lateral cephalogram (PNG, JPEG, TIFF, BMP, DICOM, NRRD) without a server."""
     from mahtai.landmark_files import landmark_files, table
 
-    made = landmark_files(image, output, model, device, spacing, tracing, measurements)
+    made = landmark_files(image, output, model, device, spacing, tracing, measurements, again)
     for line in table(made):
         click.echo(line)
     scale = made.summary["spacing"]
@@ -254,12 +256,20 @@ def evaluate(
     picture: Path | None,
 ) -> None:
     """Score a model against its reference, with intervals: Dice, HD95, volume error; or radial errors in mm."""
+    from mahtai.in_process import OutputError, check_different, check_output, written_whole
     from mahtai.training.run import evaluate_bundle
 
+    outputs = {name: path for name, path in (("-o", output), ("--picture", picture)) if path is not None}
+    check_different(outputs)
+    if picture is not None and picture.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise OutputError(f"{picture.name} does not end in .png, .pdf or .svg.", "The ending says what is drawn.")
+    for path in outputs.values():
+        check_output(path)
     result, table = evaluate_bundle(model, data, cases, drop, _named_values(options), device, picture)
     click.echo(table)
     if output:
-        output.write_text(json.dumps(result, indent=1) + "\n")
+        with written_whole(output) as part:
+            part.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
         click.echo(f"Wrote {output}.")
 
 

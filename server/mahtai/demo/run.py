@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from MahtAILib.client.study import StudyResult, StudyVolume, segment_study
 
 MODEL = "brats_segresnet"
 SMALL_ISLAND_ML = 0.1
+FILES = ("segmentation.seg.nrrd", "confidence.nrrd", "picture.png", "summary.json")
 
 
 class StageClock:
@@ -49,6 +51,20 @@ class StageClock:
         return {stage: round(seconds, 3) for stage, seconds in self.seconds.items()}
 
 
+def prepare_folder(output: Path, names: Iterable[str]) -> None:
+    """Make the folder of a demo and make sure that its server and all files can be written there.
+
+    Raises:
+        OutputError: it is a file, or cannot be written.
+    """
+    from mahtai.in_process import check_folder, check_output  # torch takes a moment to load
+
+    check_folder(output)
+    check_folder(output / "server")
+    for name in names:
+        check_output(output / name)
+
+
 def run_demo(output: Path, synthetic: bool = False) -> dict[str, Any]:
     """Do the main job once and write what came of it into ``output``.
 
@@ -58,7 +74,7 @@ def run_demo(output: Path, synthetic: bool = False) -> dict[str, Any]:
     Raises:
         MahtaiError, ClientError: with what to do.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    prepare_folder(output, FILES)
     clock = StageClock()
     clock.enter("sample")
     study = demo_study(synthetic, click.echo)
@@ -174,4 +190,4 @@ def _print(output: Path, summary: dict[str, Any]) -> None:
     click.echo("Seconds: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in summary["seconds"].items()))
     inside = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in summary["result"]["timings_s"].items())
     click.echo(f"Of these on the server: {inside}")
-    click.echo(f"In {output}: segmentation.seg.nrrd, confidence.nrrd, picture.png, summary.json")
+    click.echo(f"In {output}: {', '.join(FILES)}")

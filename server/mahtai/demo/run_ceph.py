@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mahtai.demo.drawn_cephalogram import draw_cephalogram
-from mahtai.demo.run import StageClock
+from mahtai.demo.run import StageClock, prepare_folder
 from mahtai.demo.server_process import running_server
 from mahtai.landmark_files import CHANNEL, Landmarks, caption, table
 from mahtai.pictures.plane import pixels_of
@@ -30,6 +30,8 @@ from MahtAILib.client.study import LandmarksResult, StudyVolume, detect_landmark
 MODEL = "ceph_mahtnet"
 SAMPLE = "151"
 """Of the ISBI 2015 Test1 images, which the model never saw."""
+
+FILES = ("landmarks.mrk.json", "measurements.json", "tracing.png", "summary.json")
 
 _SAMPLE_MM_PER_PIXEL = 0.1
 
@@ -64,7 +66,7 @@ def run_ceph_demo(output: Path, synthetic: bool = False) -> dict[str, Any]:
     Raises:
         MahtaiError, ClientError: with what to do.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    prepare_folder(output, FILES)
     clock = StageClock()
     clock.enter("sample")
     image = demo_image(synthetic)
@@ -199,4 +201,4 @@ def _print(output: Path, made: Landmarks, summary: dict[str, Any]) -> None:
     click.echo("Seconds: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in summary["seconds"].items()))
     inside = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in summary["result"]["timings_s"].items())
     click.echo(f"Of these on the server: {inside}")
-    click.echo(f"In {output}: landmarks.mrk.json, measurements.json, tracing.png, summary.json")
+    click.echo(f"In {output}: {', '.join(FILES)}")

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from mahtai.errors import MahtaiError
 from mahtai.models.bundle import Bundle
-from mahtai.models.network import build_network, load_weights
+from mahtai.models.network import best_device, build_network, load_weights
 
 ONE_PASS_VOXELS = {"cpu": 7_000_000, "cuda": 16_000_000, "mps": 5_000_000}
 """Largest volume given to the network whole, by kind of device; larger ones go window by window."""
@@ -59,12 +59,12 @@ class LoadedModel(Generic[B]):
 
 
 def choose_device(wanted: str = "auto") -> torch.device:
-    """``auto``: CUDA, else Apple's GPU, else the CPU."""
-    if wanted != "auto":
-        return torch.device(wanted)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """``auto``: CUDA, else Apple's GPU, else the CPU.
+
+    Raises:
+        DeviceError: this computer does not have the one that is wanted.
+    """
+    return best_device(wanted)
 
 
 def choose_precision(device: torch.device, wanted: str = "auto") -> str:

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from mahtai.errors import MahtaiError
 from mahtai.models.bundle import Bundle
 from mahtai.models.config import BundleError
 from mahtai.models.inference_config import NETWORK_PACKAGES, check_target
@@ -38,6 +39,8 @@ _THIRD_PARTY_ERRORS = (
     ArithmeticError,
 )
 
+_USE_AUTO = "Leave --device out (auto takes the best one that is there), or give cpu."
+
 # torch names what a pickle wanted to call and was not allowed to (weights_only=True)
 _ASKED_FOR = re.compile(r"GLOBAL ([\w.]+)")
 
@@ -47,6 +50,14 @@ class RefusedWeights(BundleError):
 
     kind = "weights-refused"
     title = "The model's weights were refused"
+
+
+class DeviceError(MahtaiError):
+    """A device was asked for that this computer does not have."""
+
+    kind = "device"
+    title = "There is no such device"
+    status = 422
 
 
 def build_network(bundle: Bundle) -> nn.Module:
@@ -200,12 +211,35 @@ class Trial:
 
 
 def best_device(device: str = "auto") -> torch.device:
-    """``auto`` → CUDA, else Apple's MPS, else CPU; any other name as it is."""
-    if device != "auto":
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """``auto`` → CUDA, else Apple's MPS, else CPU; or the one that is named.
+
+    Raises:
+        DeviceError: this computer does not have it.
+    """
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    apple = torch.backends.mps.is_available()
+    if device == "auto":
+        return torch.device("cuda" if cards else "mps" if apple else "cpu")
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        wanted = None
+    if wanted is None or wanted.type not in ("cpu", "cuda", "mps"):
+        raise DeviceError(
+            f"There is no device {device[:30]!r}.",
+            "Give auto, cpu, cuda or mps; cuda:1 is the second graphics card.",
+        )
+    if wanted.type == "mps" and not apple:
+        raise DeviceError("This computer has no GPU of Apple's that can be used (mps).", _USE_AUTO)
+    if wanted.type == "cuda" and not cards:
+        raise DeviceError(
+            "This computer has no NVIDIA card that can be used, or PyTorch was installed without CUDA.", _USE_AUTO
+        )
+    if wanted.type == "cuda" and (wanted.index or 0) >= cards:
+        raise DeviceError(
+            f"There is no {device}: NVIDIA cards on this computer are counted 0 to {cards - 1}.", _USE_AUTO
+        )
+    return wanted
 
 
 def trial_forward(network: nn.Module, bundle: Bundle, device: str = "auto") -> Trial:

@@ -24,6 +24,9 @@ Place = tuple[float, float]
 WIDTH_INCHES = 9.0
 DPI = 130
 
+MOST_PIXELS = 2400
+"""Along a side of the image that is drawn, about twice what the PNG shows; matplotlib needs 50 bytes for each."""
+
 _GAMMA = 1.4
 """Darkens the picture, so that the lines over it are seen."""
 
@@ -56,12 +59,13 @@ def tracing_picture(
     share = footer / figure.get_figheight()
     axes = figure.add_axes((0, share, 1, 1 - share))
     across, down, _ = geometry.spacing_mm
-    low, high = np.percentile(image, [0.5, 99.5])
+    shown, (columns, rows) = _reduced(image)
+    low, high = np.percentile(shown, [0.5, 99.5])
     axes.imshow(
-        image.T,
+        shown.T,
         cmap="gray",
         norm=PowerNorm(_GAMMA, low, max(high, low + 1)),
-        extent=(-across / 2, width - across / 2, height - down / 2, -down / 2),
+        extent=(-across / 2, (columns - 0.5) * across, (rows - 0.5) * down, -down / 2),
         interpolation="antialiased",
     )
     places = units_of(points, geometry)
@@ -80,6 +84,25 @@ def tracing_picture(
             wrap=False,
         )
     figure.savefig(path, dpi=DPI, facecolor="black", format="png")
+
+
+def _reduced(image: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, int]]:
+    """The image with at most ``MOST_PIXELS`` along each side, by means over blocks of whole pixels.
+
+    Returns:
+        The smaller image, and how many columns and rows of the original its blocks cover. The last block
+        of a side may reach past the image; it then is the mean of what there is.
+    """
+    covered = list(image.shape)
+    for axis, length in enumerate(image.shape):
+        block = -(-length // MOST_PIXELS)
+        if block > 1:
+            starts = np.arange(0, length, block)
+            counts = np.diff(starts, append=length).astype(np.float32)
+            sums = np.add.reduceat(image, starts, axis=axis, dtype=np.float32)
+            image = sums / (counts[:, None] if axis == 0 else counts)
+            covered[axis] = len(starts) * block
+    return image, (covered[0], covered[1])
 
 
 def _draw_tracing(axes: Axes, drawn: Tracing) -> None:

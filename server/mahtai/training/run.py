@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from tqdm import tqdm
 
+from mahtai.errors import MahtaiError
 from mahtai.inference.options import parse_landmark_options, parse_options
 from mahtai.inference.prediction import choose_device, load_model
 from mahtai.models.bundle import Bundle, read_bundle
@@ -21,6 +22,30 @@ from mahtai.training.datasets import case_folders, check_training_cases, load_ca
 from mahtai.training.evaluate import as_table, evaluate
 from mahtai.training.loop import SegmentationTrainer
 from mahtai.training.settings import TrainingSettings
+
+
+class CasesError(MahtaiError):
+    """Cases were asked for that the data folder does not hold."""
+
+    kind = "cases"
+    title = "The cases are not there"
+    status = 422
+
+
+def _case_folders(data: Path, names: Sequence[str] | None) -> list[Path]:
+    """The folders of the cases.
+
+    Raises:
+        CasesError: one is not there, or there is none.
+    """
+    try:
+        folders = case_folders(data, names)
+    except FileNotFoundError as error:
+        hint = "--data is the folder that holds one folder a case; --cases names them."
+        raise CasesError(f"{str(error).rstrip('.')}.", hint) from error
+    if not folders:
+        raise CasesError("No case was named.", "Name at least one in --cases.")
+    return folders
 
 
 def train_bundle(
@@ -55,7 +80,7 @@ def train_bundle(
         return train_landmarks(bundle, data, minutes, output, steps, device_name, member)
     settings = TrainingSettings.from_bundle(folder)
     torch.manual_seed(settings.seed)
-    folders = case_folders(data, names if names is not None else split()["train"])
+    folders = _case_folders(data, names if names is not None else split()["train"])
     check_training_cases(folders)
     cases = [load_case(path) for path in tqdm(folders, desc="reading cases", unit="case")]
     network = build_network(bundle)
@@ -101,8 +126,8 @@ def evaluate_bundle(
         asked = parse_landmark_options(options or {})
         return evaluate_landmarks(bundle, data, cases, asked, device_name, picture)
     lists = split()
-    names = None if cases == "all" else lists.get(cases, [name.strip() for name in cases.split(",")])
-    folders = case_folders(data, names)
+    names = None if cases == "all" else lists.get(cases, [name for part in cases.split(",") if (name := part.strip())])
+    folders = _case_folders(data, names)
     parsed = parse_options(options or {})
     loaded = load_model(bundle, choose_device(device_name), parsed.precision)
     with tqdm(total=len(folders), desc="evaluating", unit="case") as bar:

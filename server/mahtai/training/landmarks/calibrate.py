@@ -129,9 +129,7 @@ def conformal_quantile(scores: np.ndarray, coverage: float = COVERAGE, assurance
     return np.asarray(np.sort(scores, axis=0)[kept[0]])
 
 
-def calibrate_members(
-    held_out: Sequence[HeldOut], heads: Calibration, date: str, weights_sha256: str
-) -> Calibration:
+def calibrate_members(held_out: Sequence[HeldOut], heads: Calibration, date: str, weights_sha256: str) -> Calibration:
     """All that the pipeline needs to know of the model.
 
     Args:

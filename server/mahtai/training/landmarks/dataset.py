@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mahtai.errors import MahtaiError
 from mahtai.training.datasets import SplitError
 
 PIXEL_MM = 0.1
@@ -20,8 +21,17 @@ FOLDS = 5
 """An image's fold is its number modulo this."""
 
 _HELD_OUT = Path(__file__).with_name("held_out_isbi2015.json")
+_LAYOUT = "--data is the folder of the ISBI 2015 images: senior.csv, junior.csv, and images/001.jpg to images/300.jpg."
 # the same film scanned or stored anew differs by up to 7 bits here, different films by 22 and more
 _CLOSE_BITS = 15
+
+
+class CephalogramsError(MahtaiError):
+    """The images or readers' points that were asked for are not there."""
+
+    kind = "cephalograms"
+    title = "The cephalograms cannot be read"
+    status = 422
 
 
 @dataclass(frozen=True)
@@ -54,14 +64,21 @@ def read_cephalograms(root: Path, split: str) -> list[Cephalogram]:
 
     Twenty training images show the same film as a Test1 image. They are left out of ``train``, so that a
     score on Test1 is one on films that were never seen.
+
+    Raises:
+        CephalogramsError: a table or an image is not there, or a table cannot be read.
     """
     readers = {reader: _read_points(root / f"{reader}.csv") for reader in ("senior", "junior")}
     wanted = range(1, 151) if split == "train" else range(151, 301)
-    twins = _held_out()["twins"]
+    twins = twins_of_test_images()
     names = [f"{number:03}" for number in wanted if f"{number:03}" not in twins]
-    missing = [name for name in names if name not in readers["senior"] or not _image(root, name).is_file()]
+    missing = [
+        name
+        for name in names
+        if any(name not in points for points in readers.values()) or not _image(root, name).is_file()
+    ]
     if missing:
-        raise FileNotFoundError(f"{root} lacks the cephalograms {', '.join(missing[:5])}")
+        raise CephalogramsError(f"{root} lacks the cephalograms {', '.join(missing[:5])}.", _LAYOUT)
     return [Cephalogram(name, _image(root, name), readers["senior"][name], readers["junior"][name]) for name in names]
 
 
@@ -70,13 +87,18 @@ def _image(root: Path, name: str) -> Path:
 
 
 def _read_points(path: Path) -> dict[str, np.ndarray]:
-    with path.open(newline="") as stream:
-        rows = csv.DictReader(stream)
-        columns = [name for name in rows.fieldnames or () if name.endswith("_mm")]
-        return {
-            Path(row["image"]).stem: np.array([float(row[name]) / PIXEL_MM for name in columns]).reshape(-1, 2)
-            for row in rows
-        }
+    try:
+        with path.open(newline="") as stream:
+            rows = csv.DictReader(stream)
+            columns = [name for name in rows.fieldnames or () if name.endswith("_mm")]
+            return {
+                Path(row["image"]).stem: np.array([float(row[name]) / PIXEL_MM for name in columns]).reshape(-1, 2)
+                for row in rows
+            }
+    except OSError as error:
+        raise CephalogramsError(f"{path} cannot be read ({error.strerror}).", _LAYOUT) from error
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise CephalogramsError(f"{path} is no table of a reader's points.", _LAYOUT) from error
 
 
 def read_grey(path: Path) -> np.ndarray:
@@ -98,6 +120,11 @@ def fingerprint(grey: np.ndarray) -> int:
 def held_out() -> dict[int, str]:
     """Fingerprint → name of every image that training may never see."""
     return {int(value, 16): name for name, value in _held_out()["fingerprints"].items()}
+
+
+def twins_of_test_images() -> dict[str, str]:
+    """Training image that is left out → the Test1 image that shows the same film."""
+    return _held_out()["twins"]
 
 
 def _held_out() -> dict[str, dict[str, str]]:

@@ -14,7 +14,7 @@ from mahtai.inference.landmarks.pipeline import detect
 from mahtai.inference.options import LandmarkOptions
 from mahtai.inference.prediction import LoadedModel
 from mahtai.models.landmark_bundle import LandmarkBundle
-from mahtai.training.landmarks.dataset import PIXEL_MM, Cephalogram
+from mahtai.training.landmarks.dataset import PIXEL_MM, Cephalogram, CephalogramsError
 from mahtai.training.metrics import BOOTSTRAP_ROUNDS
 from mahtai.volumes.calibration import mm_per_unit_of_pixel
 from mahtai.volumes.formats import read_volume
@@ -36,8 +36,12 @@ def evaluate(
 
     Returns:
         JSON: one entry an image, and the summary with 95 % bootstrap intervals over the images.
+
+    Raises:
+        CephalogramsError: there are no images, or the readers placed other landmarks than the model.
     """
     ids = model.bundle.landmarks.ids
+    _check(images, len(ids))
     points, radii, flags, entries = [], [], [], {}
     for image in images:
         volume = read_volume(image.path)
@@ -83,6 +87,18 @@ def evaluate(
             "seconds": {"median": round(float(np.median([entry["seconds"] for entry in entries.values()])), 3)},
         },
     }
+
+
+def _check(images: Sequence[Cephalogram], landmarks: int) -> None:
+    if not images:
+        raise CephalogramsError("There is no image to score the model on.", "Name at least one in --cases.")
+    for image in images:
+        if not len(image.senior) == len(image.junior) == landmarks:
+            raise CephalogramsError(
+                f"The readers placed {len(image.senior)} and {len(image.junior)} points in {image.name}; "
+                f"the model places {landmarks}.",
+                "Score it on images with points of its own landmark set.",
+            )
 
 
 def _distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mahtai.errors import MahtaiError
+from mahtai.in_process import written_whole
 from mahtai.inference.options import LandmarkOptions
 from mahtai.inference.prediction import choose_device, load_model
 from mahtai.models.bundle_base import file_sha256
@@ -20,7 +21,7 @@ from mahtai.models.landmark_bundle import CALIBRATION_FILE, LandmarkBundle
 from mahtai.models.network import build_network
 from mahtai.networks import MAHTNet
 from mahtai.training.landmarks.calibrate import calibrate_members, heads_in, held_out_predictions
-from mahtai.training.landmarks.dataset import read_cephalograms
+from mahtai.training.landmarks.dataset import Cephalogram, CephalogramsError, read_cephalograms, twins_of_test_images
 from mahtai.training.landmarks.evaluate import as_table, draw, evaluate
 from mahtai.training.landmarks.settings import LandmarkTrainingSettings
 from mahtai.training.landmarks.train import train_member
@@ -135,17 +136,42 @@ def evaluate_landmarks(
 
     Returns:
         The JSON and the table.
+
+    Raises:
+        CephalogramsError: an image is not there, or is left out.
     """
-    if cases in ("test", "train"):
-        images = read_cephalograms(data, "test1" if cases == "test" else "train")
-    else:
-        wanted = {name.strip() for name in cases.split(",")}
-        everything = [*read_cephalograms(data, "train"), *read_cephalograms(data, "test1")]
-        images = [image for image in everything if image.name in wanted]
+    images = _images(data, cases)
     model = load_model(bundle, choose_device(device_name), options.precision)
     with tqdm(total=len(images), desc="evaluating", unit="image") as bar:
         result = evaluate(model, images, options, lambda: bar.update())
     result["split"] = cases
     if picture:
-        draw(result, picture)
+        with written_whole(picture) as part:
+            draw(result, part)
     return result, as_table(result)
+
+
+def _images(data: Path, cases: str) -> list[Cephalogram]:
+    """Those of a list, or those named by commas.
+
+    Raises:
+        CephalogramsError: a name is none of an image, or of one that is left out.
+    """
+    if cases in ("test", "train"):
+        return read_cephalograms(data, "test1" if cases == "test" else "train")
+    wanted = {name.strip() for name in cases.split(",")} - {""}
+    everything = [*read_cephalograms(data, "train"), *read_cephalograms(data, "test1")]
+    unknown = sorted(wanted - {image.name for image in everything})
+    twins = twins_of_test_images()
+    for name in unknown:
+        if name in twins:
+            raise CephalogramsError(
+                f"The training image {name} is left out: it shows the same film as the test image {twins[name]}.",
+                f"Score {twins[name]} instead.",
+            )
+    if unknown or not wanted:
+        raise CephalogramsError(
+            f"There is no image {', '.join(unknown[:5])}." if unknown else "No image was named.",
+            "Give test, train, or numbers from 001 to 300 such as 151,152.",
+        )
+    return [image for image in everything if image.name in wanted]
