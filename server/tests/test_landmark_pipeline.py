@@ -160,6 +160,15 @@ def test_what_is_no_cephalogram_is_indeterminate_and_says_why(model: LoadedModel
     assert all(np.isfinite([point.radius, point.confidence]).all() for point in result.landmarks)
 
 
+def test_points_of_a_head_without_a_chin_stay_near_the_image(
+    head: tuple[np.ndarray, np.ndarray], model: LoadedModel[LandmarkBundle]
+) -> None:
+    grey = head[0][:850]
+    result = _found(_volume(grey), model)
+    size = np.array(grey.shape[::-1])
+    assert ((_pixels(result) > -size).all()) and ((_pixels(result) < 2 * size).all())
+
+
 def test_a_brain_slice_is_no_cephalogram(shared_data: Path, model: LoadedModel[LandmarkBundle]) -> None:
     scan = read_volume(shared_data / "tcga_fg_6692" / "t1.nii.gz").array
     for slice_ in (scan[:, :, scan.shape[2] // 2], scan[:, scan.shape[1] // 2, :]):

@@ -19,6 +19,9 @@ from mahtai.inference.landmarks.stages import Found, Runner
 FRAME_TOLERANCE = 1.15
 """A head that is larger or smaller by more than this factor than those in training is looked at again at their size."""
 
+LARGEST_STEP = 6.0
+"""A head that seems larger or smaller by more is none."""
+
 ANGLE_TOLERANCE = math.radians(12)
 
 _LARGEST = 1e30
@@ -132,11 +135,18 @@ class HeadSearch:
             size = fit.scale / head.found.pixel / wanted
             if 1 / FRAME_TOLERANCE < size < FRAME_TOLERANCE and abs(fit.angle) < ANGLE_TOLERANCE:
                 return head
+            if not 1 / LARGEST_STEP < size < LARGEST_STEP:
+                return head
             again = self._head(self._frame_of(head), head.turn, head.inverted, self.runner)
-            if not again.fit.distance < fit.distance:
+            if not again.fit.distance < fit.distance or not self._lies_in_image(again):
                 return head
             head = again
         return head
+
+    def _lies_in_image(self, head: Head) -> bool:
+        """Whether the middle of the points does; one wrong answer could lead the next look ever farther away."""
+        middle = head.found.points.mean(0)
+        return bool((middle >= 0).all() and (middle < [self.image.width, self.image.height]).all())
 
     def _closer(self, head: Head) -> Head:
         """The head seen a little larger, which shows its landmarks more exactly."""
