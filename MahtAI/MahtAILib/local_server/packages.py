@@ -96,8 +96,11 @@ def unpack(pip: Pip, wanted: list[Wheel], wheels: Path, target: Path, on_count: 
     places = ["--find-links", str(wheels), "--target", str(target), "--requirement", str(exact)]
 
     def count() -> None:
-        # pip says nothing meanwhile, but what it has unpacked can be seen
-        done = sum(1 for _ in pip.temporary.glob("pip-target-*/*/*/*.dist-info"))
+        # pip says nothing meanwhile, but what it has unpacked can be seen, until it moves it away
+        try:
+            done = sum(1 for _ in pip.temporary.glob("pip-target-*/*/*/*.dist-info"))
+        except FileNotFoundError:
+            return
         on_count(min(done, len(wanted)), len(wanted), "")
 
     pip.run(["install", *options, *places], lambda line: count(), on_wait=count)
