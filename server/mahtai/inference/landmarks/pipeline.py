@@ -99,7 +99,7 @@ def detect(
     with watch.time("refine"):
         report("refining landmarks", 0.6)
         refined = runner.refine(search.pyramid(head.inverted), head.found)
-        found = fuse(head.found, refined, limits.refiner_weight)
+        found = _near_the_image(fuse(head.found, refined, limits.refiner_weight), volume)
     reasons = _reasons(search, head, volume)
     placed = _placed(found, search, head, limits, scale.mm_per_unit and scale.mm_per_unit * spacing[1])
     if reasons:
@@ -156,12 +156,18 @@ def _check_place(volume: Volume) -> None:
         StudyError: it lies, or reaches, too far from the origin.
     """
     width, height, _ = volume.geometry.shape
-    corners = volume.geometry.ijk_to_ras @ np.array([[0, 0, 0, 1], [2 * width, 2 * height, 0, 1]]).T
+    corners = volume.geometry.ijk_to_ras @ np.array([[-width, -height, 0, 1], [2 * width, 2 * height, 0, 1]]).T
     if not np.abs(corners[:3]).max() < FARTHEST:
         raise StudyError(
             "The image reaches farther from the origin of its space than any image does.",
             "Correct its spacing and origin (Slicer: Volumes module, Volume Information), then run again.",
         )
+
+
+def _near_the_image(found: Found, volume: Volume) -> Found:
+    """Points at most an image's size away from it: what was found farther off is no place, and flagged anyway."""
+    size = np.array(volume.geometry.shape[:2], float)
+    return replace(found, points=np.clip(found.points, -size, 2 * size))
 
 
 def _reasons(search: HeadSearch, head: Head, volume: Volume) -> list[str]:

@@ -82,21 +82,25 @@ class HeadSearch:
         return self._closer(head) if self.is_plausible(head) else head
 
     def _any(self, orientation: str, cancelled: Callable[[], bool]) -> Head:
-        head = self._framed(self._look(AS_SHOWN, False))
-        if orientation == "as shown" or self.is_plausible(head):
+        first = self._look(AS_SHOWN, False)
+        head = self._framed(first)
+        if self.is_plausible(head):
             return head
+        if orientation == "as shown":
+            return first
         quick = replace(self.runner, members=1)
         for inverted in (False, True):
             heads: list[Head] = []
             for turn in OTHERS if not inverted else (AS_SHOWN, *OTHERS):
                 if cancelled():
-                    return head
+                    return first
                 heads.append(self._look(turn, inverted, quick))
             for candidate in sorted(heads, key=lambda one: one.fit.distance)[:2]:
                 turned = self._framed(self._look(candidate.turn, inverted))
                 if self.is_plausible(turned):
                     return turned
-        return head
+        # the frames that led nowhere show nothing; the first look at least shows the image
+        return first
 
     def is_plausible(self, head: Head) -> bool:
         """Whether it can be a head at all, and the network saw where its points are."""
