@@ -17,6 +17,7 @@ import torch
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from torch import Tensor
 
+from mahtai.errors import MahtaiError
 from mahtai.inference.intensity import zscore_foreground
 
 CHANNELS = ("t1c", "t1", "t2", "flair")
@@ -28,8 +29,11 @@ REGIONS = ("TC", "WT", "ET")
 SPLITS_FILE = Path(__file__).with_name("splits.json")
 
 
-class SplitError(ValueError):
+class SplitError(MahtaiError):
     """A case was asked for in a role that its place in the split forbids."""
+
+    kind = "held-out-case"
+    title = "The case is held out"
 
 
 @dataclass(frozen=True)
