@@ -48,7 +48,7 @@ def test_the_files_of_an_indeterminate_result_say_so(model: LoadedModel[Landmark
     points = decode_markups(Path(files["landmarks"]).read_bytes())
     assert points.provenance["Indeterminate"] == " ".join(result.summary["reasons"])
     assert all(point.is_doubtful for point in points.points)
-    measured = json.loads(Path(files["measurements"]).read_text())
+    measured = json.loads(Path(files["measurements"]).read_text(encoding="utf-8"))
     assert measured["indeterminate"] and measured["reasons"] == result.summary["reasons"]
     assert any(entry["value"] is not None for entry in measured["measurements"])
     assert not any(entry["classification"] or entry["possible_classes"] for entry in measured["measurements"])

@@ -21,6 +21,7 @@ from MahtAILib.panel.section import (
     prepare_table,
     quiet,
     say,
+    show_layout,
     single_shot,
 )
 from MahtAILib.scene.landmarks import set_of
@@ -123,14 +124,9 @@ class LandmarksSection(Section):
 
     def show_image(self) -> None:
         """Choose the layout with one large view, and bring the whole image into it, upright."""
-        manager = slicer.app.layoutManager()
-        if manager is None:  # Slicer without its main window
+        manager = show_layout(register_image_layout)
+        if manager is None:
             return
-        node = manager.layoutLogic().GetLayoutNode()
-        number = register_image_layout(node)
-        manager.setLayout(number)
-        # a loaded scene may have asked for this layout before Slicer knew it, and Slicer thinks that it is shown
-        node.SetViewArrangement(number)
         self._image.show()
         widget = manager.sliceWidget(IMAGE_VIEW.tag)
         if widget is not None:

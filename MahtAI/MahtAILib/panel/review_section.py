@@ -9,7 +9,16 @@ import slicer
 from slicer.i18n import tr as _
 
 from MahtAILib.panel.review_state import ReviewState, VolumeRow
-from MahtAILib.panel.section import Keys, Section, fill_choices, fill_table, prepare_table, quiet, single_shot
+from MahtAILib.panel.section import (
+    Keys,
+    Section,
+    fill_choices,
+    fill_table,
+    prepare_table,
+    quiet,
+    show_layout,
+    single_shot,
+)
 from MahtAILib.panel.study_state import StudyState
 from MahtAILib.scene import views
 from MahtAILib.scene.editing import UNDO_STEPS, editor_node
@@ -116,14 +125,9 @@ class ReviewSection(Section):
 
     def show_views(self, *_arguments: object) -> None:
         """Choose the layout, fill it, and bring the whole head into view."""
-        manager = slicer.app.layoutManager()
-        if manager is None:  # Slicer without its main window
+        manager = show_layout(register_layout)
+        if manager is None:
             return
-        node = manager.layoutLogic().GetLayoutNode()
-        number = register_layout(node)
-        manager.setLayout(number)
-        # a loaded scene may have asked for this layout before Slicer knew it, and Slicer thinks that it is shown
-        node.SetViewArrangement(number)
         self._study.show()
         self._study.face_views()
         leader = next((view for view in VIEWS if self._study.volume(view.slot) is not None), VIEWS[0])

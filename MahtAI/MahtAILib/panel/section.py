@@ -32,6 +32,26 @@ class Section:
         self.widget.setMRMLScene(scene)
 
 
+def show_layout(register: Callable[[Any], int]) -> Any:
+    """Choose one of our view layouts.
+
+    Args:
+        register: makes it known to the layout node and returns its number.
+
+    Returns:
+        The layout manager; None in a Slicer without its main window, where nothing is shown.
+    """
+    manager = slicer.app.layoutManager()
+    if manager is None:
+        return None
+    node = manager.layoutLogic().GetLayoutNode()
+    number = register(node)
+    manager.setLayout(number)
+    # a loaded scene may have asked for this layout before Slicer knew it, and Slicer thinks that it is shown
+    node.SetViewArrangement(number)
+    return manager
+
+
 def say(label: Any, text: str, error: ExplainedError | None = None) -> None:
     """Show a sentence, or what went wrong and what to do; an empty label takes no room."""
     shown = f"⚠ {error.reason} {error.hint}".strip() if error is not None else text

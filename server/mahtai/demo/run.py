@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from mahtai.demo.server_process import running_server
 from mahtai.progress import StageBar
 from mahtai.volumes.segmentation_file import decode_segmentation
 from MahtAILib.client import segmentation as files
+from MahtAILib.client.background import OnProgress
 from MahtAILib.client.cases import LabelVersion, NewCase, NewLabel, add_label, create_case, list_labels
 from MahtAILib.client.connection import Connection
 from MahtAILib.client.segmentation import Segmentation
@@ -94,14 +96,21 @@ def run_demo(output: Path, synthetic: bool = False) -> dict[str, Any]:
     return summary
 
 
-def _segment(connection: Connection, study: DemoStudy, clock: StageClock) -> StudyResult:
-    volumes = {channel: StudyVolume(array, affine) for channel, (array, affine) in study.volumes.items()}
+@contextmanager
+def shown_stages(clock: StageClock) -> Iterator[OnProgress]:
+    """A bar for the stages of a run, each of them timed; inside it is what the run reports to."""
     with StageBar() as bar:
 
         def on_progress(stage: str, fraction: float, place: int | None) -> None:
             if bar.show(stage, fraction):
                 clock.enter(stage)
 
+        yield on_progress
+
+
+def _segment(connection: Connection, study: DemoStudy, clock: StageClock) -> StudyResult:
+    volumes = {channel: StudyVolume(array, affine) for channel, (array, affine) in study.volumes.items()}
+    with shown_stages(clock) as on_progress:
         return segment_study(connection, volumes, MODEL, on_progress=on_progress, rerun=True)
 
 

@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mahtai.demo.drawn_cephalogram import draw_cephalogram
-from mahtai.demo.run import StageClock, prepare_folder
+from mahtai.demo.run import StageClock, prepare_folder, shown_stages
 from mahtai.demo.server_process import running_server
 from mahtai.landmark_files import CHANNEL, Landmarks, caption, table
 from mahtai.pictures.plane import pixels_of
 from mahtai.pictures.tracing import tracing_picture
-from mahtai.progress import StageBar
 from mahtai.volumes.formats import read_volume
 from mahtai.volumes.geometry import Geometry
 from mahtai.volumes.landmark_file import LandmarkFile, decode_landmarks
@@ -105,12 +104,7 @@ def demo_image(synthetic: bool) -> DemoImage:
 def _detect(connection: Connection, image: DemoImage, clock: StageClock) -> LandmarksResult:
     volume = StudyVolume(image.array, image.geometry.ijk_to_ras)
     options = {"mm_per_unit": repr(image.mm_per_unit)}
-    with StageBar() as bar:
-
-        def on_progress(stage: str, fraction: float, place: int | None) -> None:
-            if bar.show(stage, fraction):
-                clock.enter(stage)
-
+    with shown_stages(clock) as on_progress:
         return detect_landmarks(connection, volume, MODEL, options, on_progress, rerun=True)
 
 

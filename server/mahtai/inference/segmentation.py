@@ -162,7 +162,7 @@ def _summary(
         "registration": record.registration,
         "warnings": record.warnings,
         "options": options.as_json(),
-        "model": {"id": bundle.id, "name": bundle.name, "version": bundle.version, "sha256": bundle.sha256},
+        "model": bundle.identity,
         "device": str(model.device),
         "precision": model.precision,
         "geometry": prepared.reference.as_json(),

@@ -181,7 +181,7 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGKILL)
     # where memory runs out, the kernel shall take the engine and not the server
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("600")
+        Path("/proc/self/oom_score_adj").write_text("600", encoding="utf-8")
 
 
 if __name__ == "__main__":

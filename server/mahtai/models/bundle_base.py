@@ -110,6 +110,11 @@ class Bundle(ABC):
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
     @property
+    def identity(self) -> dict[str, str]:
+        """Which model it is, as every result names it."""
+        return {"id": self.id, "name": self.name, "version": self.version, "sha256": self.sha256}
+
+    @property
     def state(self) -> str:
         """``ready``, ``recipe, no weights`` or ``weights missing``, as the list of models shows it."""
         if self.weights_path:

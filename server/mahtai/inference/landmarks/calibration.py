@@ -89,7 +89,7 @@ class Calibration:
 @lru_cache(maxsize=8)
 def _read(path: Path, changed_ns: int) -> Calibration:
     try:
-        return Calibration.from_json(json.loads(path.read_text()))
+        return Calibration.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(
             f"The calibration of {path.parent.parent.name} cannot be read: {error}.", "Get the model again."

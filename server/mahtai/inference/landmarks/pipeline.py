@@ -109,44 +109,49 @@ def detect(
         measurements = _measured(placed, volume, model.bundle, scale.mm_per_unit, reasons)
     summary = {
         "task": model.bundle.task,
-        "model": {
-            "id": model.bundle.id,
-            "name": model.bundle.name,
-            "version": model.bundle.version,
-            "sha256": model.bundle.sha256,
-        },
+        "model": model.bundle.identity,
         "options": options.as_json(),
         "device": str(model.device),
         "precision": model.precision,
         "indeterminate": bool(reasons),
         "reasons": reasons,
         "warnings": [*volume.warnings, *scale.warnings, *_warnings(head)],
-        "image": {
-            "width": volume.geometry.shape[0],
-            "height": volume.geometry.shape[1],
-            "facing": "left" if head.turn.mirrored else "right",
-            "rotation_deg": head.turn.degrees,
-            "mirrored": head.turn.mirrored,
-            "inverted": head.inverted,
-        },
+        "image": _image_summary(head, volume),
         "spacing": {"mm_per_unit": scale.mm_per_unit, "source": scale.source},
         "calibration": {"images": limits.images, "date": limits.date, "coverage": 0.9},
-        "landmarks": {
-            point.id: {
-                "name": point.name,
-                "pixel": placed.points[number].round(2).tolist(),
-                "position_lps": list(point.position or ()),
-                "confidence": point.confidence,
-                "radius": point.radius,
-                "expected_error": point.expected_error,
-                "flag": point.flag,
-            }
-            for number, point in enumerate(landmarks)
-        },
+        "landmarks": _landmarks_summary(landmarks, placed),
         "geometry": volume.geometry.as_json(),
         "timings_s": watch.seconds,
     }
     return LandmarkResult(landmarks, measurements, summary)
+
+
+def _image_summary(head: Head, volume: Volume) -> dict[str, Any]:
+    """The size of the image, and how the head lies in it."""
+    return {
+        "width": volume.geometry.shape[0],
+        "height": volume.geometry.shape[1],
+        "facing": "left" if head.turn.mirrored else "right",
+        "rotation_deg": head.turn.degrees,
+        "mirrored": head.turn.mirrored,
+        "inverted": head.inverted,
+    }
+
+
+def _landmarks_summary(landmarks: list[LandmarkPoint], placed: _Placed) -> dict[str, Any]:
+    """Landmark id → where it lies, in pixels too, and how sure that is."""
+    return {
+        point.id: {
+            "name": point.name,
+            "pixel": pixel.round(2).tolist(),
+            "position_lps": list(point.position or ()),
+            "confidence": point.confidence,
+            "radius": point.radius,
+            "expected_error": point.expected_error,
+            "flag": point.flag,
+        }
+        for point, pixel in zip(landmarks, placed.points, strict=True)
+    }
 
 
 def _check_place(volume: Volume) -> None:

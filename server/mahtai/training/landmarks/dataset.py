@@ -88,7 +88,7 @@ def _image(root: Path, name: str) -> Path:
 
 def _read_points(path: Path) -> dict[str, np.ndarray]:
     try:
-        with path.open(newline="") as stream:
+        with path.open(encoding="utf-8", newline="") as stream:
             rows = csv.DictReader(stream)
             columns = [name for name in rows.fieldnames or () if name.endswith("_mm")]
             return {
