@@ -16,7 +16,7 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from mahtai import __version__
-from mahtai.api import cases, health, inferences, labels, models, openapi, problems, reference, volumes
+from mahtai.api import cases, health, inferences, labels, models, openapi, preparations, problems, reference, volumes
 from mahtai.api.gate import AccessLog, Gate
 from mahtai.api.services import Services
 from mahtai.cases.intake import Intake
@@ -59,7 +59,7 @@ def create_app(services: Services | None = None, close: Callable[[], None] = lam
 
     app = FastAPI(title="MahtAI", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.services = services
-    for resource in (health, models, volumes, inferences, cases, labels, reference):
+    for resource in (health, models, volumes, preparations, inferences, cases, labels, reference):
         app.include_router(resource.router)
     problems.install(app)
     openapi.install(app)

@@ -97,6 +97,11 @@ class Settings:
         return self.data_dir / "work"
 
     @property
+    def runtimes_dir(self) -> Path:
+        """What is fastest on this machine, as it was measured, and networks converted for it."""
+        return self.data_dir / "runtimes"
+
+    @property
     def is_sqlite(self) -> bool:
         """Whether the tables lie in a file of this computer."""
         return self.database_url.startswith("sqlite")

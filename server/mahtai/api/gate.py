@@ -20,6 +20,7 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
 MAX_JSON_BYTES = 1 << 20
 
 _VOLUMES = "/v1/volumes/"
+_INFERENCES, _CORRECTIONS = "/v1/inferences/", "/corrections"
 
 _log = logging.getLogger("mahtai.access")
 
@@ -76,7 +77,7 @@ class Gate:
         try:
             if scope["path"] not in OPEN_PATHS:
                 _check_token(scope)
-            if not (scope["method"] == "PUT" and scope["path"].startswith(_VOLUMES)):
+            if not _takes_file(scope):
                 receive = await _small_body(scope, receive)
         except MahtaiError as error:
             response = problem_response(error, scope["path"])
@@ -85,6 +86,14 @@ class Gate:
             await response(scope, receive, send)
             return
         await self.app(scope, receive, send)
+
+
+def _takes_file(scope: Scope) -> bool:
+    """Whether the route reads a body of its own size, which it limits itself."""
+    method, path = scope["method"], scope["path"]
+    if method == "PUT":
+        return bool(path.startswith(_VOLUMES))
+    return bool(method == "POST" and path.startswith(_INFERENCES) and path.endswith(_CORRECTIONS))
 
 
 def _check_token(scope: Scope) -> None:

@@ -9,14 +9,15 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from anyio import to_thread
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import ConfigDict, Field
 
 from mahtai.api.forms import EXAMPLE_HASH, Answer, Form, Sha256, Slug, Text
-from mahtai.api.openapi import EVENTS, FILE, problems
+from mahtai.api.openapi import EVENTS, FILE, FILE_BODY, problems
 from mahtai.api.services import Called
 from mahtai.api.volumes import private_headers
+from mahtai.cases.intake import TooLarge
 from mahtai.errors import MahtaiError
 from mahtai.jobs.inference import Inference
 from mahtai.jobs.progress import Watcher
@@ -25,6 +26,11 @@ from mahtai.jobs.service import Jobs
 HEARTBEAT_S = 10.0
 QUIET_S = 0.05
 """Pause after an event, so that a stage that reports a thousand times a second sends twenty events."""
+
+MOST_REGION_BYTES = 32 << 20
+
+_NRRD = "application/x-nrrd"
+_PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 PartName = Literal["segmentation", "confidence", "landmarks", "measurements"]
 
@@ -56,6 +62,9 @@ class InferenceIn(Form):
     inputs: dict[Slug, Sha256] = Field(max_length=32, description="Channel id → SHA-256 of an uploaded volume.")
     options: dict[Slug, Any] = Field(default_factory=dict, max_length=64)
     rerun: bool = Field(False, description="Do it again even if the same was done before.")
+    priority: Literal["reader", "unattended"] = Field(
+        "reader", description="`unattended` jobs keep the engine busy and make room whenever a reader waits."
+    )
 
 
 class InferenceOut(Answer):
@@ -66,6 +75,7 @@ class InferenceOut(Answer):
     place: int | None = Field(description="Unfinished jobs before this one, while it is queued.")
     stage: str | None = Field(description="What a running job does.")
     fraction: float | None = Field(description="How much of the stage is done, 0 to 1.")
+    preview: int | None = Field(description="Of a running job: a coarse result is there; grows when it is replaced.")
     kind: str | None = Field(description="Slug of the cause, of a failed job.")
     reason: str | None = Field(description="Why it failed.")
     hint: str | None = Field(description="What to do about it.")
@@ -88,6 +98,7 @@ class InferenceOut(Answer):
             place=job.place,
             stage=job.stage,
             fraction=job.fraction,
+            preview=job.preview,
             kind=problem.get("kind"),
             reason=problem.get("reason"),
             hint=problem.get("hint"),
@@ -134,7 +145,7 @@ def start_inference(wish: InferenceIn, response: Response, services: Called) -> 
     """Accept an inference. The same model, inputs and options give the same job, unless it failed, was cancelled,
     or `rerun` is set. What is accepted is finished or reported as failed, also if the server dies meanwhile.
     """
-    job, is_new = services.jobs.submit(wish.model, wish.inputs, wish.options, wish.rerun)
+    job, is_new = services.jobs.submit(wish.model, wish.inputs, wish.options, wish.rerun, wish.priority)
     response.status_code = 202 if is_new else 200
     response.headers["Location"] = f"/v1/inferences/{job.id}"
     return InferenceOut.of(job)
@@ -163,6 +174,43 @@ async def watch_inference(inference: str, services: Called) -> StreamingResponse
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
+
+
+@router.get("/{inference}/preview", response_class=Response, responses={**FILE, **problems(404, 409)})
+def get_preview(inference: str, services: Called) -> Response:
+    """A coarse segmentation (.seg.nrrd, marked `Status: preview`) of a job that runs and takes long."""
+    return Response(services.jobs.preview(inference), media_type=_NRRD, headers=_PRIVATE)
+
+
+@router.post(
+    "/{inference}/corrections",
+    response_class=Response,
+    responses={**FILE, **problems(404, 409, 413, 422, 503)},
+    openapi_extra=FILE_BODY,
+)
+async def correct_region(inference: str, request: Request, services: Called) -> Response:
+    """Correct a region around what a reader painted. Nothing is stored.
+
+    The body is a NRRD file on a box of the reference grid with two components of bytes: the labels as they are now,
+    and the strokes (0 none, 1 the reader says background, 1 + v the reader says label v). The answer is a NRRD file
+    with the new labels of the box, in which every stroke has the label that the reader gave it.
+    """
+    region = await _body(request)
+    return Response(
+        await to_thread.run_sync(services.jobs.correct, inference, region), media_type=_NRRD, headers=_PRIVATE
+    )
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MOST_REGION_BYTES:
+            raise TooLarge(
+                f"The region is larger than {MOST_REGION_BYTES >> 20} MB. Nothing was changed.",
+                "Paint closer to where the model is wrong.",
+            )
+    return bytes(body)
 
 
 @router.get("/{inference}/result", responses=problems(404, 409), response_model_exclude_none=True)

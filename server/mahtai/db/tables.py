@@ -79,7 +79,8 @@ class VolumeRow(Base):
 
 
 class InferenceRow(Base):
-    """An accepted job. ``number`` is its order in the line; ``current`` marks the one that a repeated request gets."""
+    """An accepted job. ``rank`` and ``number`` are its order in the line, ``anew`` that nothing in memory may serve
+    it, ``current`` marks the one that a repeated request gets."""
 
     __tablename__ = "inferences"
     __table_args__ = (
@@ -98,6 +99,8 @@ class InferenceRow(Base):
     id: Mapped[str] = mapped_column(Identifier, unique=True)
     key: Mapped[str] = mapped_column(Sha256)
     current: Mapped[bool] = mapped_column(Boolean, default=True)
+    rank: Mapped[int] = mapped_column(Integer, default=0)
+    anew: Mapped[bool] = mapped_column(Boolean, default=False)
     model: Mapped[str] = mapped_column(String(128))
     model_version: Mapped[str] = mapped_column(String(64))
     model_sha256: Mapped[str] = mapped_column(Sha256)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mahtai.inference.spatial import box_of
+
 INDETERMINATE_BELOW = 0.7
 """A region whose confidence is lower is shown as indeterminate, not as a finding.
 
@@ -52,7 +54,8 @@ def voxel_confidence(probabilities: Tensor) -> Tensor:
     Returns:
         I × J × K, 0..1; 1 is certain.
     """
-    return 1 - binary_entropy(probabilities).amax(0)
+    # the entropy falls on both sides of 0.5, so the probability nearest to it is the least certain
+    return 1 - binary_entropy(0.5 + (probabilities - 0.5).abs_().amin(0))
 
 
 def _grown(mask: Tensor, voxels: int) -> Tensor:
@@ -65,15 +68,6 @@ def _grown(mask: Tensor, voxels: int) -> Tensor:
     return grown[0, 0] > 0
 
 
-def _box_around(mask: Tensor, margin: int) -> tuple[slice, ...]:
-    box = []
-    for axis in range(3):
-        others = [other for other in range(3) if other != axis]
-        inside = torch.nonzero(mask.any(others[1]).any(others[0]))
-        box.append(slice(max(int(inside[0]) - margin, 0), int(inside[-1]) + 1 + margin))
-    return tuple(box)
-
-
 def region_confidence(
     probability: Tensor, voxel_volume_ml: float, factor: float = 1.0, mask: Tensor | None = None
 ) -> RegionConfidence:
@@ -84,20 +78,22 @@ def region_confidence(
         factor: 0..1, what a missing sequence leaves of the confidence.
         mask: the region as it was decided, if that is not ``probability >= 0.5``.
     """
-    mask = probability >= 0.5 if mask is None else mask
-    if bool(mask.any()):
-        box = _box_around(mask, SHELL_VOXELS + 1)
-        shell = _grown(mask[box], SHELL_VOXELS) & _grown(~mask[box], SHELL_VOXELS)
-        certainty = float((1 - binary_entropy(probability[box][shell])).mean())
+    # all that is counted lies where the probability is above the lowest threshold, or in the mask
+    candidates = probability >= min(VOLUME_INTERVAL_THRESHOLDS)
+    box = box_of(candidates if mask is None else candidates | mask, SHELL_VOXELS + 1)
+    part = probability if box is None else probability[box]
+    inside = part >= 0.5 if mask is None else mask if box is None else mask[box]
+    if bool(inside.any()):
+        shell = _grown(inside, SHELL_VOXELS) & _grown(~inside, SHELL_VOXELS)
+        certainty = float((1 - binary_entropy(part[shell])).mean())
     else:
         # nothing found: as sure as the voxel that came nearest to being found
         certainty = 1 - float(binary_entropy(probability.amax().clamp(max=0.5)))
     confidence = certainty * factor
     low, high = (
-        float(torch.count_nonzero(probability >= threshold)) * voxel_volume_ml
-        for threshold in VOLUME_INTERVAL_THRESHOLDS
+        float(torch.count_nonzero(part >= threshold)) * voxel_volume_ml for threshold in VOLUME_INTERVAL_THRESHOLDS
     )
-    volume = float(torch.count_nonzero(mask)) * voxel_volume_ml
+    volume = float(torch.count_nonzero(inside)) * voxel_volume_ml
     return RegionConfidence(
         confidence=round(confidence, 3),
         indeterminate=confidence < INDETERMINATE_BELOW,

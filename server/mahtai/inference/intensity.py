@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -22,11 +24,13 @@ def zscore_foreground(image: Tensor, mask: Tensor | None = None) -> Tensor:
     result = torch.zeros_like(image)
     for channel, source in enumerate(image):
         foreground = source != 0 if mask is None else mask
-        values = source[foreground].float()
-        if values.numel() == 0:
+        count = int(torch.count_nonzero(foreground))
+        if count == 0:
             continue
-        deviation = values.std(correction=0)
-        if deviation == 0:
-            deviation = torch.ones_like(deviation)
-        result[channel][foreground] = ((values - values.mean()) / deviation).to(image.dtype)
+        # arithmetic on the whole box is several times faster than taking the foreground out and putting it back
+        inside = foreground.float()
+        values = source.float() * inside
+        centred = values.sub_(float(values.sum()) / count).mul_(inside)
+        deviation = float(torch.linalg.vector_norm(centred)) / math.sqrt(count) or 1.0
+        result[channel] = centred.div_(deviation)
     return result

@@ -1,10 +1,11 @@
-"""Running a network over a prepared volume: precision, memory layout, one pass or a sliding window."""
+"""Running a network over a prepared volume: in one pass or in windows, as far as the memory goes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import torch
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mahtai.errors import MahtaiError
-from mahtai.models.bundle import Bundle
+from mahtai.inference.memory import free_bytes
+from mahtai.inference.runtimes import Forward, Runtime, Subject, eager
+from mahtai.models.bundle import Bundle, SegmentationBundle
 from mahtai.models.network import best_device, build_network, load_weights
 
 ONE_PASS_VOXELS = {"cpu": 7_000_000, "cuda": 16_000_000, "mps": 5_000_000}
@@ -22,8 +25,12 @@ ONE_PASS_VOXELS = {"cpu": 7_000_000, "cuda": 16_000_000, "mps": 5_000_000}
 OVERLAP = 0.25
 """Share by which windows overlap; they are blended by a Gaussian."""
 
+BYTES_PER_VOXEL = 700
+"""Peak memory of one pass, measured: SegResNet with 16 filters in float32 on a CPU; half of it in bf16."""
+
 SIZE_MULTIPLE = 16
-"""Sides are padded to a multiple of this: covers the halvings of SegResNet and UNETR's patches."""
+"""Sides are padded to a multiple of this: UNETR's patches, and one halving more than SegResNet has. A tighter box
+is faster, but it moves the Dice: the network's normalization sees less of the background."""
 
 
 class OutOfMemory(MahtaiError):
@@ -43,19 +50,51 @@ B = TypeVar("B", bound=Bundle)
 
 @dataclass(frozen=True)
 class LoadedModel(Generic[B]):
-    """A bundle whose network is on its device and ready to run."""
+    """A bundle whose network is on its device and ready to run.
+
+    Attributes:
+        network: in float32.
+        precision: of the numbers in the network's convolutions.
+        runtime: id of the way in which a 3-D network is run, see ``runtimes``.
+        forward: that way; None for PyTorch as it is.
+        voxels_per_s: what it does on this machine; None where that was not measured.
+    """
 
     bundle: B
     network: nn.Module
     device: torch.device
     precision: str
+    runtime: str = ""
+    forward: Forward | None = None
+    voxels_per_s: float | None = None
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """Channels last is faster on a CPU; on CUDA it can hurt with instance norm."""
+        """Of the network's weights and of what it is given."""
         if self.device.type != "cpu":
             return torch.contiguous_format
         return torch.channels_last_3d if self.bundle.spatial_dims == 3 else torch.channels_last
+
+    def logits(self, batch: Tensor) -> Tensor:
+        """1 × outputs × X × Y × Z float32 of a batch 1 × channels × X × Y × Z."""
+        forward = self.forward or eager(self.precision).build(subject_of(self))
+        return forward(batch)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """What the logits mean."""
+        sigmoid = isinstance(self.bundle, SegmentationBundle) and self.bundle.activation == "sigmoid"
+        return logits.sigmoid() if sigmoid else logits.softmax(1)
+
+    def run_by(self, runtime: Runtime, forward: Forward, voxels_per_s: float | None) -> LoadedModel[B]:
+        """The same model, run in another way."""
+        return replace(
+            self, precision=runtime.precision, runtime=runtime.id, forward=forward, voxels_per_s=voxels_per_s
+        )
+
+
+def subject_of(model: LoadedModel, cache: Path | None = None) -> Subject:
+    """The model's network as the runtimes take it."""
+    return Subject(model.network, len(model.bundle.channels), model.device, model.bundle.sha256, cache)
 
 
 def choose_device(wanted: str = "auto") -> torch.device:
@@ -87,7 +126,8 @@ def load_model(bundle: B, device: torch.device, precision: str = "auto") -> Load
     network = build_network(bundle)
     load_weights(network, bundle)
     network.eval().requires_grad_(False)
-    model = LoadedModel(bundle, network.to(device), device, choose_precision(device, precision))
+    number_format = choose_precision(device, precision)
+    model = LoadedModel(bundle, network.to(device), device, number_format, f"eager {number_format}")
     network.to(memory_format=model.memory_format)  # type: ignore[call-overload]
     return model
 
@@ -151,11 +191,17 @@ def _window_sizes(model: LoadedModel, sizes: tuple[int, ...]) -> Iterator[tuple[
     if fixed is not None:
         yield fixed
         return
-    if sizes[0] * sizes[1] * sizes[2] <= ONE_PASS_VOXELS.get(model.device.type, 5_000_000):
-        yield sizes
-    for side in (160, 128, 96, 64):
-        if any(size > side for size in sizes):
-            yield tuple(min(side, size) for size in sizes)
+    windows = [tuple(min(side, size) for size in sizes) for side in (160, 128, 96, 64)]
+    if _voxels(sizes) <= ONE_PASS_VOXELS.get(model.device.type, 5_000_000):
+        windows = [sizes, *windows]
+    free = free_bytes(model.device)
+    per_voxel = BYTES_PER_VOXEL if model.precision == "fp32" else BYTES_PER_VOXEL / 2
+    fitting = [window for window in windows if free is None or _voxels(window) * per_voxel <= free]
+    yield from dict.fromkeys(fitting or windows[-1:])  # each once
+
+
+def _voxels(sizes: tuple[int, ...]) -> int:
+    return sizes[0] * sizes[1] * sizes[2]
 
 
 def _with_smaller_windows(
@@ -200,12 +246,10 @@ def _windows(
         nonlocal seen
         if cancelled():
             raise Cancelled
-        batch = batch.contiguous(memory_format=model.memory_format)
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=model.precision == "bf16"):
-            logits = model.network(batch).float()
+        logits = model.logits(batch)
         seen += 1
         report(min(1.0, seen / expected))
-        return logits.sigmoid() if model.bundle.activation == "sigmoid" else logits.softmax(1)
+        return model.probabilities(logits)
 
     with torch.inference_mode():
         batch = image[None]

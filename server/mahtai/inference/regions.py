@@ -77,9 +77,8 @@ def labels_from_regions(regions: RegionMaps, bundle: SegmentationBundle) -> Tens
     if set(regions.ids) == TUMOUR_REGIONS:
         whole, core, enhancing = probabilities >= THRESHOLD
         labels = whole.to(torch.uint8) * values["ed"]
-        labels[core] = values["ncr"]
-        labels[enhancing] = values["et"]
-        return labels
+        labels.masked_fill_(core, values["ncr"])
+        return labels.masked_fill_(enhancing, values["et"])
     best, index = probabilities.max(0)
     by_index = torch.tensor([values[name] for name in regions.ids], dtype=torch.uint8, device=best.device)
     # with a softmax the background holds what the regions do not

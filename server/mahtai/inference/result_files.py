@@ -33,6 +33,15 @@ def write_segmentation(
     return {"segmentation": str(segmentation), "confidence": str(confidence)}
 
 
+def write_preview(result: SegmentationResult, segments: Sequence[SegmentDescription], folder: Path) -> str:
+    """Write a coarse result, marked as one, as ``preview.seg.nrrd``; returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "preview.seg.nrrd"
+    provenance = {**_provenance(result.summary), "Status": "preview"}
+    path.write_bytes(encode_segmentation(result.labelmap, result.geometry, segments, provenance))
+    return str(path)
+
+
 def write_landmarks(
     landmarks: Sequence[LandmarkPoint],
     measurements: Mapping[str, Any],

@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mahtai.inference.confidence import doubtful_slices, region_confidence, voxel_confidence
@@ -17,7 +19,7 @@ from mahtai.inference.options import Options
 from mahtai.inference.prediction import LoadedModel, predict
 from mahtai.inference.regions import RegionMaps, labels_from_regions, regions_from_outputs, without_islands
 from mahtai.inference.sequences import SHORT_NAMES
-from mahtai.inference.spatial import resample
+from mahtai.inference.spatial import crop_grid, resample
 from mahtai.inference.study import PreparedStudy, Record, Report, prepare_study
 from mahtai.volumes.formats import Volume
 from mahtai.volumes.geometry import Geometry
@@ -80,30 +82,79 @@ def segment(
     with watch.time("prepare"):
         prepared = prepare_study(study, model.bundle, options, model.device, report, record)
     with watch.time("network"):
-        report("predicting", 0.0)
-        probabilities = predict(
-            model,
-            prepared.image,
-            options.flips == "on",
-            lambda fraction: report("predicting", fraction),
-            cancelled,
-        )
-        regions = regions_from_outputs(probabilities, model.bundle)
-        regions = RegionMaps(regions.ids, regions.probabilities * prepared.mask)
-        if model.device.type == "cuda":
-            torch.cuda.synchronize(model.device)
+        probabilities = predict_prepared(prepared, model, options, report, cancelled)
+    return restore(probabilities, prepared, model, options, record, report, watch)
+
+
+def predict_prepared(
+    prepared: PreparedStudy, model: LoadedModel, options: Options, report: Report, cancelled: Callable[[], bool]
+) -> Tensor:
+    """The network's probabilities, outputs × X × Y × Z float32 on ``prepared.grid``.
+
+    Raises:
+        Cancelled, OutOfMemory: see ``predict``.
+    """
+    report("predicting", 0.0)
+    flips = options.flips == "on"
+    found = predict(model, prepared.image, flips, lambda fraction: report("predicting", fraction), cancelled)
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    return found
+
+
+def restore(
+    probabilities: Tensor,
+    prepared: PreparedStudy,
+    model: LoadedModel,
+    options: Options,
+    record: Record,
+    report: Report,
+    watch: Stopwatch,
+) -> SegmentationResult:
+    """From the network's probabilities to labels, confidence and figures on the grid of the reference.
+
+    Args:
+        record: what was done to the study before; added to.
+        watch: with the time that it took so far; added to.
+    """
     with watch.time("restore"):
         report("restoring", 0.0)
+        regions = regions_from_outputs(probabilities, model.bundle)
+        regions = RegionMaps(regions.ids, regions.probabilities * prepared.mask)
         if options.islands == "drop":
             regions = _drop_islands(regions, prepared, record)
-        native = RegionMaps(regions.ids, resample(regions.probabilities, prepared.grid, prepared.reference))
+        box = covering_box(prepared.grid, prepared.reference)
+        part = crop_grid(prepared.reference, box)
+        native = RegionMaps(regions.ids, resample(regions.probabilities, prepared.grid, part))
         labelmap = labels_from_regions(native, model.bundle)
         confidence = voxel_confidence(native.probabilities)
-        summary = _summary(native, labelmap, confidence, prepared, model, options, record)
-        result_labels = labelmap.cpu().numpy()
-        result_confidence = (confidence * 100).round().to(torch.uint8).cpu().numpy()
+        summary = _summary(native, labelmap, confidence, box, prepared, model, options, record)
+        percent = confidence.mul_(100).round_().to(torch.uint8)
+        result_labels = _in_its_place(labelmap, box, prepared.reference, 0)
+        result_confidence = _in_its_place(percent, box, prepared.reference, 100)
     summary["timings_s"] = watch.seconds
     return SegmentationResult(result_labels, result_confidence, prepared.reference, summary)
+
+
+def covering_box(grid: Geometry, reference: Geometry) -> tuple[slice, slice, slice]:
+    """The voxels of the reference whose centres can lie inside a grid; at least one along each axis."""
+    to_reference = reference.ras_to_ijk @ grid.ijk_to_ras
+    edges = product(*((-0.5, count - 0.5) for count in grid.shape))
+    corners = np.array([(to_reference @ [*corner, 1])[:3] for corner in edges])
+    # a thousandth of a voxel more, against rounding
+    low = np.clip(np.floor(corners.min(0) - 1e-3).astype(int), 0, np.array(reference.shape) - 1)
+    high = np.clip(np.ceil(corners.max(0) + 1e-3).astype(int) + 1, low + 1, reference.shape)
+    first, second, third = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return first, second, third
+
+
+def _in_its_place(
+    part: Tensor, box: tuple[slice, slice, slice], reference: Geometry, outside: int
+) -> NDArray[np.uint8]:
+    """A part of the reference's voxels among all of them; the first axis runs fastest, as files want it."""
+    whole = np.full(reference.shape, outside, np.uint8, order="F")
+    whole[box] = part.cpu().numpy()
+    return whole
 
 
 def _drop_islands(regions: RegionMaps, prepared: PreparedStudy, record: Record) -> RegionMaps:
@@ -121,6 +172,7 @@ def _summary(
     native: RegionMaps,
     labelmap: Tensor,
     confidence: Tensor,
+    box: tuple[slice, slice, slice],
     prepared: PreparedStudy,
     model: LoadedModel,
     options: Options,
@@ -149,6 +201,7 @@ def _summary(
     if np.ptp(prepared.reference.spacing_mm) < 1e-3:
         # isotropic: axial slices are what the reader scrolls through
         through_plane = int(np.argmax(np.abs(prepared.reference.direction[2])))
+    doubtful = [box[through_plane].start + index for index in doubtful_slices(confidence, through_plane)]
     return {
         "segments_ml": {
             label.id: round(float(torch.count_nonzero(labelmap == label.label_value)) * voxel_ml, 3)
@@ -156,7 +209,7 @@ def _summary(
         },
         "labels": [label.as_json() for label in bundle.labels],
         "regions": regions,
-        "doubtful_slices": {"axis": through_plane, "indices": doubtful_slices(confidence, through_plane)},
+        "doubtful_slices": {"axis": through_plane, "indices": doubtful},
         "missing": [SHORT_NAMES.get(channel, channel) for channel in prepared.missing],
         "steps": record.steps,
         "registration": record.registration,
@@ -165,5 +218,6 @@ def _summary(
         "model": bundle.identity,
         "device": str(model.device),
         "precision": model.precision,
+        "runtime": model.runtime,
         "geometry": prepared.reference.as_json(),
     }

@@ -75,7 +75,7 @@ def measure_features(image: Tensor, mask: Tensor) -> SequenceFeatures:
 
 @cache
 def _statistics() -> dict[str, dict[str, list[float]]]:
-    return dict(json.loads(STATISTICS_FILE.read_text()))
+    return dict(json.loads(STATISTICS_FILE.read_text(encoding="utf-8")))
 
 
 def _log_likelihood(features: SequenceFeatures, order: Sequence[int], channels: Sequence[str]) -> float:

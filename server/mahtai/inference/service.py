@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mahtai.inference.local_correction import correct_region, encode_region, read_region
 from mahtai.inference.options import parse_landmark_options, parse_options, parse_options_of
-from mahtai.inference.prediction import Cancelled, LoadedModel, choose_device, load_model
-from mahtai.inference.result_files import write_landmarks, write_segmentation
-from mahtai.inference.segmentation import Stopwatch, segment
+from mahtai.inference.prediction import Cancelled, LoadedModel
+from mahtai.inference.result_files import write_landmarks, write_preview, write_segmentation
+from mahtai.inference.segmentation import SegmentationResult, Stopwatch
+from mahtai.inference.studies import Studies
 from mahtai.inference.study import StudyError
-from mahtai.models.bundle import Bundle, Kind, read_bundle
-from mahtai.volumes.formats import Volume, check_voxels, read_volume
+from mahtai.inference.study_files import read_study
+from mahtai.inference.warm import tune, warm_model
+from mahtai.models.bundle import Kind, LandmarkBundle, SegmentationBundle, read_bundle
 from mahtai.volumes.planar import check_for_landmarks
-from mahtai.volumes.volume import check_is_stack
 
 InferenceCancelled = Cancelled
 Report = Callable[[str, float], object]
@@ -26,7 +27,15 @@ Report = Callable[[str, float], object]
 
 @dataclass(frozen=True)
 class InferenceRequest:
-    """What to run, in plain types, so that it can cross to another process."""
+    """What to run, in plain types, so that it can cross to another process.
+
+    Attributes:
+        inputs: channel id → path of a volume's file, whose content never changes.
+        device: ``auto``, ``cpu``, ``cuda`` …
+        threads: of the CPU; None leaves it to PyTorch.
+        cache_folder: remembers what is fastest on this machine; None for nothing.
+        anew: do all of it again, though part of it may be in memory.
+    """
 
     model_folder: str
     inputs: Mapping[str, str]
@@ -34,6 +43,21 @@ class InferenceRequest:
     output_folder: str
     device: str = "auto"
     threads: int | None = None
+    cache_folder: str | None = None
+    anew: bool = False
+
+
+@dataclass(frozen=True)
+class CorrectionRequest:
+    """What to correct, in plain types.
+
+    Attributes:
+        inference: fields of the ``InferenceRequest`` whose result it is; ``output_folder`` is the correction's own.
+        region: path of a file with labels and strokes, see ``local_correction``.
+    """
+
+    inference: Mapping[str, Any]
+    region: str
 
 
 @dataclass(frozen=True)
@@ -44,18 +68,7 @@ class InferenceOutput:
     summary: dict[str, Any]
 
 
-_loaded: dict[tuple[str, str, str, str], LoadedModel] = {}
-_lock = threading.Lock()
-
-
-def warm_model(bundle: Bundle, device: str, precision: str) -> LoadedModel:
-    """The bundle's network, from memory if its files have not changed. One model is kept at a time."""
-    key = (str(bundle.folder), bundle.sha256, device, precision)
-    with _lock:
-        if key not in _loaded:
-            _loaded.clear()
-            _loaded[key] = load_model(bundle, choose_device(device), precision)
-        return _loaded[key]
+_studies = Studies()
 
 
 @dataclass(frozen=True)
@@ -66,29 +79,151 @@ class _Made:
     write: Callable[[Path], dict[str, str]]
 
 
-def _segmented(
-    study: Mapping[str, Volume],
-    model: LoadedModel,
-    options: Mapping[str, Any],
+def run(
+    request: InferenceRequest,
     report: Report,
     cancelled: Callable[[], bool],
+    preview: Callable[[str], object] | None = None,
+) -> InferenceOutput:
+    """Read the volumes, run the model's pipeline on them, write the result.
+
+    Args:
+        report: told the stage and the fraction of it that is done.
+        preview: told the path of a coarse result, where the full one takes long; None for none.
+
+    Raises:
+        MahtaiError: with a reason and a hint for the reader.
+        InferenceCancelled: nothing was written.
+    """
+    watch = Stopwatch()
+    model = _model(request, watch, report)
+    if cancelled():
+        raise InferenceCancelled
+    made = _PIPELINES[model.bundle.kind](request, model, report, cancelled, watch, preview)
+    report("writing", 0.0)
+    with watch.time("write"):
+        folder = Path(request.output_folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        files = made.write(folder)
+    timings = {**made.summary["timings_s"], **watch.seconds}
+    return InferenceOutput(files, {**made.summary, "timings_s": {**timings, "total": round(sum(timings.values()), 4)}})
+
+
+def perform(
+    do: str,
+    request: Mapping[str, Any],
+    report: Report,
+    cancelled: Callable[[], bool],
+    preview: Callable[[str], object],
+) -> InferenceOutput:
+    """``run`` or ``correct``, with the request in plain types.
+
+    Args:
+        preview: told the path of a coarse result, if there is one before the full one.
+
+    Raises:
+        MahtaiError, InferenceCancelled: as those.
+    """
+    if do == "correct":
+        return correct(CorrectionRequest(**request), report, cancelled)
+    return run(InferenceRequest(**request), report, cancelled, preview)
+
+
+def load(request: InferenceRequest) -> Iterator[object]:
+    """Load a model, then measure how it runs fastest, a step at a time; see ``warm.tune``."""
+    model = _model(request, Stopwatch(), _nothing)
+    asked = parse_options_of(model.bundle.kind, request.options).precision
+    return tune(model.bundle, request.device, _cache(request)) if asked == "auto" else iter(())
+
+
+def prepare(request: InferenceRequest, cancelled: Callable[[], bool]) -> None:
+    """Read and prepare a study, so that a run of it only has to predict.
+
+    Raises:
+        MahtaiError, InferenceCancelled: as ``run``; nothing is kept.
+    """
+    model = _model(request, Stopwatch(), _nothing)
+    if isinstance(model.bundle, SegmentationBundle):
+        _studies.prepare(request.inputs, model, parse_options(request.options), _nothing, cancelled, Stopwatch())
+
+
+def correct(request: CorrectionRequest, report: Report, cancelled: Callable[[], bool]) -> InferenceOutput:
+    """Correct a region of a study's segmentation around what the reader painted.
+
+    What the network saw and said is taken from memory, or computed again where it is not there any more.
+
+    Raises:
+        MahtaiError: with a reason and a hint for the reader.
+    """
+    inference = InferenceRequest(**request.inference)
+    watch = Stopwatch()
+    model = _model(inference, watch, report)
+    evidence = _studies.evidence(inference.inputs, model, parse_options(inference.options), report, cancelled, watch)
+    with watch.time("correct"):
+        region = read_region(Path(request.region))
+        labels = correct_region(region, evidence, model.bundle)
+    folder = Path(inference.output_folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "corrected.nrrd"
+    path.write_bytes(encode_region(labels, region, watch.seconds["correct"]))
+    return InferenceOutput({"region": str(path)}, {"timings_s": watch.seconds})
+
+
+def forget() -> None:
+    """Give back the memory of the studies that were looked at."""
+    _studies.clear()
+
+
+def _nothing(_stage: str, _fraction: float) -> None:
+    pass
+
+
+def _model(request: InferenceRequest, watch: Stopwatch, report: Report) -> LoadedModel:
+    if request.threads:
+        torch.set_num_threads(request.threads)
+    bundle = read_bundle(Path(request.model_folder))
+    options = parse_options_of(bundle.kind, request.options)
+    report("loading", 0.0)
+    with watch.time("load model"):
+        return warm_model(bundle, request.device, options.precision, _cache(request))
+
+
+def _cache(request: InferenceRequest) -> Path | None:
+    return None if request.cache_folder is None else Path(request.cache_folder)
+
+
+def _segmented(
+    request: InferenceRequest,
+    model: LoadedModel[SegmentationBundle],
+    report: Report,
+    cancelled: Callable[[], bool],
+    watch: Stopwatch,
+    preview: Callable[[str], object] | None,
 ) -> _Made:
-    for volume in study.values():
-        check_is_stack(volume.array.shape)
-    result = segment(study, model, parse_options(options), report, cancelled)
+    options = parse_options(request.options)
+
+    def show(coarse: SegmentationResult) -> None:
+        if preview is not None:
+            preview(write_preview(coarse, model.bundle.labels, Path(request.output_folder)))
+
+    ahead = show if preview is not None else None
+    result = _studies.segment(request.inputs, model, options, report, cancelled, watch, request.anew, ahead)
     return _Made(result.summary, lambda folder: write_segmentation(result, model.bundle.labels, folder))
 
 
 def _detected(
-    study: Mapping[str, Volume],
-    model: LoadedModel,
-    options: Mapping[str, Any],
+    request: InferenceRequest,
+    model: LoadedModel[LandmarkBundle],
     report: Report,
     cancelled: Callable[[], bool],
+    watch: Stopwatch,
+    _preview: Callable[[str], object] | None,
 ) -> _Made:
     from mahtai.inference.landmarks.pipeline import detect
 
     bundle = model.bundle
+    with watch.time("load volumes"):
+        study = read_study(request.inputs)
     if len(study) != 1 or set(study) != {channel.id for channel in bundle.channels}:
         raise StudyError(
             f"The model {bundle.id} looks at one image; {', '.join(study) or 'none'} came.",
@@ -96,7 +231,7 @@ def _detected(
         )
     (volume,) = study.values()
     check_for_landmarks(volume.geometry)
-    result = detect(volume, model, parse_landmark_options(options), report, cancelled)
+    result = detect(volume, model, parse_landmark_options(request.options), report, cancelled)
 
     def write(folder: Path) -> dict[str, str]:
         return write_landmarks(result.landmarks, result.measurements, result.summary, bundle.landmark_set, folder)
@@ -105,42 +240,3 @@ def _detected(
 
 
 _PIPELINES: dict[Kind, Callable[..., _Made]] = {"segmentation": _segmented, "landmarks": _detected}
-
-
-def run(request: InferenceRequest, report: Report, cancelled: Callable[[], bool]) -> InferenceOutput:
-    """Read the volumes, run the model's pipeline on them, write the result.
-
-    Raises:
-        MahtaiError: with a reason and a hint for the reader.
-        InferenceCancelled: nothing was written.
-    """
-    if request.threads:
-        torch.set_num_threads(request.threads)
-    watch = Stopwatch()
-    bundle = read_bundle(Path(request.model_folder))
-    options = parse_options_of(bundle.kind, request.options)
-    report("loading", 0.0)
-    with watch.time("load volumes"):
-        study = read_study(request.inputs)
-    with watch.time("load model"):
-        model = warm_model(bundle, request.device, options.precision)
-    if cancelled():
-        raise InferenceCancelled
-    made = _PIPELINES[bundle.kind](study, model, request.options, report, cancelled)
-    report("writing", 0.0)
-    with watch.time("write"):
-        folder = Path(request.output_folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        files = made.write(folder)
-    timings = {**watch.seconds, **made.summary["timings_s"]}
-    return InferenceOutput(files, {**made.summary, "timings_s": {**timings, "total": round(sum(timings.values()), 4)}})
-
-
-def read_study(inputs: Mapping[str, str]) -> dict[str, Volume]:
-    """Channel id → path of a volume's file, read and checked."""
-    study = {}
-    for channel, path in inputs.items():
-        volume = read_volume(Path(path))
-        check_voxels(volume)
-        study[channel] = volume
-    return study

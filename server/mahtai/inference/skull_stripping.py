@@ -72,7 +72,8 @@ def skull_evidence(volume: Volume) -> SkullEvidence:
     low, high = BRAIN_VOLUME_ML
     if not low <= volume_ml <= high or cut > MAX_CUT_SHARE:
         return SkullEvidence(share, volume_ml, cut)
-    scalp, skull = _layers(np.abs(array - background), inside, spacing)
+    box = ndimage.find_objects(inside.astype(np.uint8))[0]
+    scalp, skull = _layers(np.abs(array[box] - background), inside[box], spacing)
     stripped = not (scalp > MAX_SCALP_BRIGHTNESS and skull > MAX_SKULL_SHARE)
     return SkullEvidence(share, volume_ml, cut, scalp, skull, stripped)
 
@@ -80,7 +81,11 @@ def skull_evidence(volume: Volume) -> SkullEvidence:
 def background_of(array: NDArray[Any]) -> tuple[float, float]:
     """The commonest value on the six faces, and the share of them that has it."""
     faces = [array[index].ravel() for axis in range(3) for index in (_plane(axis, 0), _plane(axis, -1))]
-    values, counts = np.unique(np.concatenate(faces), return_counts=True)
+    found = np.concatenate(faces)
+    share = float(np.mean(found == found[0]))
+    if share > 0.5:  # no other value can be commoner
+        return float(found[0]), share
+    values, counts = np.unique(found, return_counts=True)
     most = int(counts.argmax())
     return float(values[most]), float(counts[most] / counts.sum())
 

@@ -54,6 +54,22 @@ def crop_grid(grid: Geometry, box: tuple[slice, slice, slice]) -> Geometry:
     return Geometry((first, second, third), affine)
 
 
+def box_of(mask: Tensor, margin: int = 0) -> tuple[slice, slice, slice] | None:
+    """The smallest box that holds all of a mask, X × Y × Z bool, and ``margin`` voxels more as far as there are any.
+
+    Returns:
+        None for an empty mask.
+    """
+    across, along = mask.any(2), mask.any(0).any(0)
+    box = []
+    for filled in (across.any(1), across.any(0), along):
+        inside = torch.nonzero(filled)
+        if not len(inside):
+            return None
+        box.append(slice(max(int(inside[0]) - margin, 0), min(int(inside[-1]) + 1 + margin, len(filled))))
+    return box[0], box[1], box[2]
+
+
 def resample(
     source: Tensor,
     source_grid: Geometry,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import product
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,12 +15,14 @@ from torch import Tensor
 
 from mahtai.errors import MahtaiError
 from mahtai.inference.brain_mask import brain_mask
+from mahtai.inference.foreground import filled_part
 from mahtai.inference.intensity import zscore_foreground
 from mahtai.inference.options import Options
+from mahtai.inference.prediction import Cancelled
 from mahtai.inference.registration import register_rigid
 from mahtai.inference.sequences import SHORT_NAMES, check_sequences
-from mahtai.inference.skull_stripping import MIN_BACKGROUND_SHARE, background_of, is_skull_stripped
-from mahtai.inference.spatial import canonical_grid, crop_grid, resample
+from mahtai.inference.skull_stripping import is_skull_stripped
+from mahtai.inference.spatial import box_of, canonical_grid, crop_grid, resample
 from mahtai.models.bundle import SegmentationBundle
 from mahtai.volumes.formats import Volume
 from mahtai.volumes.geometry import Geometry, check_geometry
@@ -76,6 +80,7 @@ class PreparedStudy:
 
 
 Report = Callable[[str, float], object]
+R = TypeVar("R")
 
 
 def choose_channels(study: Mapping[str, Volume], bundle: SegmentationBundle) -> tuple[list[str], tuple[str, ...]]:
@@ -114,15 +119,18 @@ def prepare_study(
     device: torch.device,
     report: Report,
     record: Record,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> PreparedStudy:
     """Align, resample, mask, crop and normalize a study.
 
     Args:
         study: channel id → volume as scanned.
         record: filled with what was done.
+        cancelled: asked between steps.
 
     Raises:
         StudyError, GeometryError, SwappedSequences, DoubledSequence: with what to do.
+        Cancelled: ``cancelled`` said so.
     """
     present, missing = choose_channels(study, bundle)
     report("checking", 0.0)
@@ -135,23 +143,32 @@ def prepare_study(
         record.warnings.append(
             f"{SHORT_NAMES.get(channel, channel)} is missing: the model did without it, confidence is lowered."
         )
-    stripped = {channel for channel in present if is_skull_stripped(study[channel])}
-    movements = _register(study, present, reference_name, stripped, options, report, record)
+    without_skull = _each(is_skull_stripped, study, present)
+    stripped = {channel for channel in present if without_skull[channel]}
+    movements = _register(study, present, reference_name, stripped, options, report, record, cancelled)
     report("preparing", 0.0)
     grid = _model_grid(reference, bundle, options, record)
-    aligned = torch.stack(
+    filled = _each(filled_part, study, present)
+    grid = _around([(filled[channel].geometry, movements[channel]) for channel in present], grid)
+    aligned = torch.cat(
         [
-            resample(
-                _to_tensor(study[channel], device), study[channel].geometry, grid, movements[channel], antialias=True
-            )
-            for channel in present
+            resample(_to_tensor(part, device), part.geometry, grid, movements[channel], antialias=True)
+            for channel, part in filled.items()
         ]
-    )[:, 0]
+    )
+    if cancelled():
+        raise Cancelled
     mask = _brain(present, stripped, aligned, grid, options, report, record)
     if options.check_sequences == "on":
         check_sequences(aligned, mask, present)
     record.add("check sequences", options.check_sequences == "on")
     return _cropped(aligned, mask, grid, reference, present, missing, bundle, record)
+
+
+def _each(look: Callable[[Volume], R], study: Mapping[str, Volume], present: list[str]) -> dict[str, R]:
+    """Look at the sequences side by side: numpy and scipy let other threads run meanwhile."""
+    with ThreadPoolExecutor(max(1, min(len(present), torch.get_num_threads()))) as threads:
+        return dict(zip(present, threads.map(look, (study[channel] for channel in present)), strict=True))
 
 
 def _reference(wanted: str, present: list[str]) -> str:
@@ -189,6 +206,7 @@ def _register(
     options: Options,
     report: Report,
     record: Record,
+    cancelled: Callable[[], bool],
 ) -> dict[str, np.ndarray | None]:
     """Rigid movement of each channel to the reference; None where none is needed.
 
@@ -206,6 +224,8 @@ def _register(
             reason = "switched off" if options.register == "off" else "skull off and on the reference's grid already"
             record.add(f"register {channel} to {reference}", False, reason=reason)
             continue
+        if cancelled():
+            raise Cancelled
         report("registering", number / len(others))
         found = register_rigid(study[channel], study[reference])
         record.add(
@@ -248,13 +268,28 @@ def _model_grid(reference: Geometry, bundle: SegmentationBundle, options: Option
     return grid
 
 
+def _around(parts: list[tuple[Geometry, np.ndarray | None]], grid: Geometry) -> Geometry:
+    """The part of a grid that holds what was scanned, with room for the crop to the brain.
+
+    Args:
+        parts: where each sequence lies, and its movement (RAS of the reference → RAS of the sequence).
+    """
+    corners = []
+    for geometry, movement in parts:
+        to_grid = grid.ras_to_ijk @ (np.eye(4) if movement is None else np.linalg.inv(movement)) @ geometry.ijk_to_ras
+        edges = [(-0.5, count - 0.5) for count in geometry.shape]
+        corners += [(to_grid @ [*corner, 1])[:3] for corner in product(*edges)]
+    low = np.maximum(np.floor(np.min(corners, axis=0)).astype(int) - CROP_MARGIN_VOXELS - 1, 0)
+    high = np.minimum(np.ceil(np.max(corners, axis=0)).astype(int) + CROP_MARGIN_VOXELS + 2, grid.shape)
+    if (low >= high).any():
+        return grid
+    first, second, third = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return crop_grid(grid, (first, second, third))
+
+
 def _to_tensor(volume: Volume, device: torch.device) -> Tensor:
-    """1 × I × J × K float32 with background 0."""
-    array = np.ascontiguousarray(volume.array).astype(np.float32)
-    background, share = background_of(array)
-    if background and share >= MIN_BACKGROUND_SHARE:
-        array -= background
-    return torch.from_numpy(array)[None].to(device)
+    """1 × I × J × K float32."""
+    return torch.from_numpy(volume.array)[None].to(device)
 
 
 def _brain(
@@ -301,15 +336,8 @@ def _cropped(
             "No brain was found in the study.",
             "Check that the volumes show a head. If they do, run again with the brain mask switched off.",
         )
-    box = []
-    for axis in range(3):
-        filled = mask
-        for other in sorted((a for a in range(3) if a != axis), reverse=True):
-            filled = filled.any(other)
-        inside = torch.nonzero(filled)[:, 0]
-        first = max(int(inside[0]) - CROP_MARGIN_VOXELS, 0)
-        box.append(slice(first, min(int(inside[-1]) + 1 + CROP_MARGIN_VOXELS, mask.shape[axis])))
-    corner = (box[0], box[1], box[2])
+    corner = box_of(mask, CROP_MARGIN_VOXELS)
+    assert corner is not None
     mask = mask[corner]
     channels = []
     for channel in (item.id for item in bundle.channels):

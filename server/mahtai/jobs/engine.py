@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mahtai.jobs.engine_child import ENDED, EngineChild, Message
 from mahtai.jobs.work import EngineFailure, EngineOutput, JobCancelled, Work, death
@@ -37,16 +37,15 @@ class Engine:
     """Runs one inference at a time in a process of its own.
 
     Args:
-        device, threads: handed to the inference.
+        device, threads, cache: handed to the inference; ``cache`` is a folder.
         stall_s: seconds without a message after which a running job is given up.
         first_model: folder of the model to load before it is asked for, if any.
     """
 
     def __init__(
-        self, device: str, threads: int | None, stall_s: float, first_model: Callable[[], Path | None]
+        self, device: str, threads: int | None, cache: Path, stall_s: float, first_model: Callable[[], Path | None]
     ) -> None:
-        self._device = device
-        self._threads = threads
+        self._machine = {"device": device, "threads": threads, "cache_folder": str(cache)}
         self._stall_s = stall_s
         self._first_model = first_model
         self._condition = threading.Condition()
@@ -95,8 +94,24 @@ class Engine:
         with self._condition:
             return None if self._child is None else self._child.pid
 
-    def run(self, work: Work, report: Callable[[str, float], None], cancelled: Callable[[], bool]) -> EngineOutput:
+    def prepare(self, work: Work) -> None:
+        """Have a study prepared before it is asked for, if the process has started; nothing tells whether it was."""
+        with self._condition:
+            child = self._child
+        if child is not None and child.is_ready:
+            child.send({"do": "prepare", "request": work.request(**self._machine)})
+
+    def run(
+        self,
+        work: Work,
+        report: Callable[[str, float], None],
+        cancelled: Callable[[], bool],
+        preview: Callable[[Path], None] = lambda path: None,
+    ) -> EngineOutput:
         """Run one job; call it from one thread at a time.
+
+        Args:
+            preview: told the file of a coarse result while the full one is under way.
 
         Raises:
             EngineFailure: with what the engine said, or that it died; the next job gets a fresh process.
@@ -107,14 +122,22 @@ class Engine:
             with self._condition:
                 self._job = work.job
             try:
-                child.send({"do": "run", "job": work.job, "request": self._request(work)})
-                return self._follow(child, work.job, report, cancelled)
+                do = "run" if work.region is None else "correct"
+                child.send({"do": do, "job": work.job, "request": work.request(**self._machine)})
+                return self._follow(child, work.job, report, cancelled, preview)
             except _NeverBegun:
                 continue  # the process had died while it was idle; the keeper starts another
             finally:
                 with self._condition:
                     self._job = None
         raise death(child.wait())
+
+    def interrupt(self, job: str) -> None:
+        """Ask a job to stop at its next opportunity, if there is one before its end."""
+        with self._condition:
+            child = self._child if self._job == job else None
+        if child is not None:
+            child.send({"do": "cancel", "job": job})
 
     def cancel(self, job: str) -> None:
         """Stop a job, by kindness first and by force after ``CANCEL_GRACE_S``."""
@@ -124,16 +147,6 @@ class Engine:
         if child is not None:
             child.send({"do": "cancel", "job": job})
             child.messages.put({"event": "cancel-wanted", "job": job})
-
-    def _request(self, work: Work) -> dict[str, Any]:
-        return {
-            "model_folder": str(work.model_folder),
-            "inputs": {channel: str(path) for channel, path in work.inputs.items()},
-            "options": dict(work.options),
-            "output_folder": str(work.output_folder),
-            "device": self._device,
-            "threads": self._threads,
-        }
 
     def _wait_until_ready(self, cancelled: Callable[[], bool]) -> EngineChild:
         with self._condition:
@@ -159,7 +172,12 @@ class Engine:
             )
 
     def _follow(
-        self, child: EngineChild, job: str, report: Callable[[str, float], None], cancelled: Callable[[], bool]
+        self,
+        child: EngineChild,
+        job: str,
+        report: Callable[[str, float], None],
+        cancelled: Callable[[], bool],
+        preview: Callable[[Path], None],
     ) -> EngineOutput:
         give_up = time.monotonic() + self._stall_s
         has_begun = False
@@ -189,6 +207,8 @@ class Engine:
                 report(message["stage"], message["fraction"])
                 if not cancelled():
                     give_up = time.monotonic() + self._stall_s
+            elif message["event"] == "preview":
+                preview(Path(message["path"]))
             else:
                 return self._conclude(child, message, cancelled)
 
@@ -249,7 +269,8 @@ class Engine:
         _log.info("the engine process %d is ready", child.pid)
         folder = None if is_awaited else self._first_model()
         if folder is not None:
-            child.send({"do": "prepare", "model_folder": str(folder), "device": self._device})
+            nothing = Work("", folder, {}, {}, folder)
+            child.send({"do": "load", "request": nothing.request(**self._machine)})
 
     def _give_up(self, child: EngineChild, reason: str) -> None:
         with self._condition:

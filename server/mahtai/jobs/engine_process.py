@@ -3,11 +3,15 @@
 Started by ``mahtai.jobs.engine`` as ``python -m mahtai.jobs.engine_process``. It speaks JSON, one object a
 line, over the pipes that were its standard input and output:
 
-    in   {"do": "prepare", "model_folder": …, "device": …}   load a model before it is asked for
-         {"do": "run", "job": …, "request": {…}}             an ``InferenceRequest``
-         {"do": "cancel", "job": …}                          stop that job at the next opportunity
-    out  {"event": "ready"}                                  PyTorch is loaded
+    in   {"do": "load", "request": {…}}                 a model before it is asked for; when nothing else is to be
+                                                         done, measure how it runs fastest on this machine
+         {"do": "prepare", "request": {…}}              a study before it is asked for
+         {"do": "run", "job": …, "request": {…}}        an ``InferenceRequest``
+         {"do": "correct", "job": …, "request": {…}}    a ``CorrectionRequest``
+         {"do": "cancel", "job": …}                     stop that job at the next opportunity
+    out  {"event": "ready"}                             PyTorch is loaded
          {"event": "progress", "job", "stage", "fraction"}
+         {"event": "preview", "job", "path"}            a coarse result, while the full one is under way
          {"event": "done", "job", "files", "summary"}
          {"event": "failed", "job", "kind", "reason", "hint"}
          {"event": "cancelled", "job"}
@@ -21,16 +25,18 @@ import contextlib
 import errno
 import json
 import os
-import queue
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from mahtai.errors import MahtaiError
+
+NICENESS = 5
 
 _DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "failed to allocate", "bad allocation")
@@ -40,34 +46,64 @@ _OUT_OF_MEMORY_HINT = (
 )
 
 
+Command = dict[str, Any]
+
+IDLE_S = 3.0
+"""How long nothing must have come before time is spent on measuring."""
+
+_MOST_PREPARATIONS = 4
+
+
 class Inbox:
-    """What the server has sent: a queue of things to do, and the job that shall stop.
+    """What the server has sent: things to do, and the jobs that shall stop. What a reader waits for comes first.
 
     Args:
         stream: the pipe from the server. gone: called when it ends.
     """
 
     def __init__(self, stream: IO[bytes], gone: Callable[[], None]) -> None:
-        self.commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._condition = threading.Condition()
+        self._waited_for: deque[Command] = deque()
+        self._ahead: deque[Command] = deque(maxlen=_MOST_PREPARATIONS)
         self._cancelled: set[str] = set()
         self._stream = stream
         self._gone = gone
         threading.Thread(target=self._read, name="inbox", daemon=True).start()
 
+    def take(self, patience_s: float | None) -> Command | None:
+        """The next thing to do; None if nothing came for so long."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._waited_for or self._ahead, patience_s)
+            for commands in (self._waited_for, self._ahead):
+                if commands:
+                    return commands.popleft()
+            return None
+
     def is_cancelled(self, job: str) -> bool:
         """Whether the server wants this job stopped."""
         return job in self._cancelled
 
+    def has_other(self, inputs: Mapping[str, str]) -> bool:
+        """Whether somebody waits for something else than the study of these inputs."""
+        with self._condition:
+            return any(command["request"].get("inputs") != inputs for command in self._waited_for)
+
     def _read(self) -> None:
         try:
             for line in self._stream:
-                command = json.loads(line)
-                if command["do"] == "cancel":
-                    self._cancelled.add(command["job"])
-                else:
-                    self.commands.put(command)
+                self._sort(json.loads(line))
         finally:
             self._gone()
+
+    def _sort(self, command: Command) -> None:
+        with self._condition:
+            if command["do"] == "cancel":
+                self._cancelled.add(command["job"])
+                return
+            if "job" in command:
+                self._cancelled.discard(command["job"])  # it had made room for another one, and is back
+            (self._waited_for if "job" in command else self._ahead).append(command)
+            self._condition.notify_all()
 
 
 class Outbox:
@@ -89,6 +125,7 @@ def main() -> None:
     """Serve until the server goes away."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C in the terminal is the server's business
     _die_with_parent()
+    _let_others_go_first()
     commands, events = _take_pipes()
     inbox = Inbox(commands, gone=lambda: os._exit(0))
     outbox = Outbox(events)
@@ -99,39 +136,78 @@ def main() -> None:
         outbox.send("broken", reason=f"The engine cannot load what it needs: {error}.")
         return
     outbox.send("ready")
-    while True:
-        command = inbox.commands.get()
-        if command["do"] == "prepare":
-            _prepare(service, command)
-        else:
-            _run(service, command, inbox, outbox)
+    _Worker(service, inbox, outbox).work()
 
 
-def _prepare(service: Any, command: dict[str, Any]) -> None:
-    from mahtai.models.bundle import read_bundle
+class _Worker:
+    """Does what the inbox says, one thing after the other, for ever."""
 
+    def __init__(self, service: Any, inbox: Inbox, outbox: Outbox) -> None:
+        self._service = service
+        self._inbox = inbox
+        self._outbox = outbox
+        self._measuring: Iterator[object] | None = None
+        self._idle = False
+
+    def work(self) -> None:
+        """Never returns."""
+        while True:
+            command = self._inbox.take(None if self._measuring is None else 0.0 if self._idle else IDLE_S)
+            self._idle = command is None
+            if command is None:
+                self._measure()
+            elif command["do"] == "load":
+                self._load(command["request"])
+            elif command["do"] == "prepare":
+                self._prepare(command["request"])
+            else:
+                self._run(command)
+
+    def _load(self, request: Command) -> None:
+        with _only_reported():
+            self._measuring = self._service.load(self._service.InferenceRequest(**request))
+
+    def _measure(self) -> None:
+        """One step, after which somebody may have come."""
+        with _only_reported():
+            if self._measuring is not None and next(self._measuring, None) is not None:
+                return
+        self._measuring = None
+
+    def _prepare(self, request: Command) -> None:
+        inputs = request["inputs"]
+        with _only_reported(), contextlib.suppress(MahtaiError, self._service.InferenceCancelled):
+            self._service.prepare(self._service.InferenceRequest(**request), lambda: self._inbox.has_other(inputs))
+
+    def _run(self, command: Command) -> None:
+        """Run one job; whatever goes wrong becomes an answer, because the server waits for one."""
+        job, send = command["job"], self._outbox.send
+        try:
+            output = self._service.perform(
+                command["do"],
+                command["request"],
+                lambda stage, fraction: send("progress", job=job, stage=stage, fraction=float(fraction)),
+                lambda: self._inbox.is_cancelled(job),
+                lambda path: send("preview", job=job, path=path),
+            )
+            send("done", job=job, files=output.files, summary=output.summary)
+            if self._measuring is None:  # unless it is known for this model, which takes no time to find out
+                self._load(command["request"].get("inference", command["request"]))
+        except self._service.InferenceCancelled:
+            send("cancelled", job=job)
+        except Exception as error:
+            if not isinstance(error, MahtaiError):
+                traceback.print_exc()
+            send("failed", job=job, **explain(error))
+
+
+@contextlib.contextmanager
+def _only_reported() -> Iterator[None]:
+    """What goes wrong ahead of time is told to those who run the model, when they do."""
     try:
-        service.warm_model(read_bundle(Path(command["model_folder"])), command["device"], "auto")
-    except Exception:  # reported to those who run the model, not to those who only start the server
+        yield
+    except Exception:
         traceback.print_exc()
-
-
-def _run(service: Any, command: dict[str, Any], inbox: Inbox, outbox: Outbox) -> None:
-    """Run one job; whatever goes wrong becomes an answer, because the server waits for one."""
-    job = command["job"]
-    try:
-        output = service.run(
-            service.InferenceRequest(**command["request"]),
-            lambda stage, fraction: outbox.send("progress", job=job, stage=stage, fraction=float(fraction)),
-            lambda: inbox.is_cancelled(job),
-        )
-        outbox.send("done", job=job, files=output.files, summary=output.summary)
-    except service.InferenceCancelled:
-        outbox.send("cancelled", job=job)
-    except Exception as error:
-        if not isinstance(error, MahtaiError):
-            traceback.print_exc()
-        outbox.send("failed", job=job, **explain(error))
 
 
 def explain(error: Exception) -> dict[str, str]:
@@ -182,6 +258,13 @@ def _die_with_parent() -> None:
     # where memory runs out, the kernel shall take the engine and not the server
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("600", encoding="utf-8")
+
+
+def _let_others_go_first() -> None:
+    """The network takes all cores that it gets; the server's answers and the reader's Slicer take little and wait."""
+    if hasattr(os, "nice"):
+        with contextlib.suppress(OSError):
+            os.nice(NICENESS)
 
 
 if __name__ == "__main__":

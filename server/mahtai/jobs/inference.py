@@ -11,6 +11,11 @@ from mahtai.errors import MahtaiError
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
+Priority = Literal["reader", "unattended"]
+
+RANKS: dict[Priority, int] = {"reader": 0, "unattended": 1}
+"""The lower, the sooner."""
+
 UNFINISHED: tuple[State, ...] = ("queued", "running")
 FINAL: tuple[State, ...] = ("succeeded", "failed", "cancelled")
 
@@ -83,11 +88,14 @@ class Inference:
 
     Attributes:
         number: order of acceptance.
+        rank: those with a lower one go first.
+        anew: all of it is to be done again.
         inputs: channel id → SHA-256 of the volume.
         options: all of them, the defaults filled in.
         starts: how many times the engine has begun it.
         place: unfinished jobs before this one while it is queued; None otherwise.
         stage, fraction: of a running job; ``fraction`` 0..1 of the stage.
+        preview: of a running job: counts the coarse results that were there; None before the first one.
         problem: of a failed one.
         parts, summary: of a succeeded one.
     """
@@ -102,11 +110,14 @@ class Inference:
     options: Mapping[str, Any]
     starts: int
     created_at: datetime
+    rank: int = 0
+    anew: bool = False
     started_at: datetime | None = None
     finished_at: datetime | None = None
     place: int | None = None
     stage: str | None = None
     fraction: float | None = None
+    preview: int | None = None
     problem: Problem | None = None
     parts: Mapping[str, Part] | None = None
     summary: Mapping[str, Any] | None = None

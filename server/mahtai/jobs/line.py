@@ -1,4 +1,4 @@
-"""The line before the engine: one job at a time, in the order in which they were accepted."""
+"""The line before the engine: one job at a time, readers before unattended work, each in the order of acceptance."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ class LineClosed(BaseException):
     """The server stops. Not an ``Exception``, so that the durable workflow stays open and goes on at the next start."""
 
 
+Turn = tuple[int, int]
+"""Rank, the lower the sooner, and a number that grows with the time of acceptance."""
+
+
 class Line:
-    """Lets the job with the smallest number through when the engine is free.
+    """Lets the job with the smallest turn through when the engine is free.
 
     Args:
         moved: called, outside the lock, whenever places have changed.
@@ -20,13 +24,13 @@ class Line:
 
     def __init__(self, moved: Callable[[], None]) -> None:
         self._condition = threading.Condition()
-        self._waiting: list[int] = []
+        self._waiting: list[Turn] = []
         self._busy = False
         self._closed = False
         self._moved = moved
 
-    def wait(self, number: int, withdrawn: Callable[[], bool]) -> bool:
-        """Wait for the turn of job ``number``; True means that the engine is its own until ``leave``.
+    def wait(self, turn: Turn, withdrawn: Callable[[], bool]) -> bool:
+        """Wait for a turn; True means that the engine is the caller's own until ``leave``.
 
         Returns:
             False when the job was withdrawn meanwhile (after ``wake``).
@@ -35,9 +39,9 @@ class Line:
             LineClosed: the server stops.
         """
         with self._condition:
-            bisect.insort(self._waiting, number)
+            bisect.insort(self._waiting, turn)
             try:
-                while not self._closed and not withdrawn() and (self._busy or self._waiting[0] != number):
+                while not self._closed and not withdrawn() and (self._busy or self._waiting[0] != turn):
                     self._condition.wait()
                 if self._closed:
                     raise LineClosed
@@ -46,7 +50,7 @@ class Line:
                 self._busy = True
                 return True
             finally:
-                self._waiting.remove(number)
+                self._waiting.remove(turn)
                 self._condition.notify_all()
 
     def leave(self) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class ProgressBoard:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._progress: dict[str, Progress] = {}
+        self._previews: dict[str, list[Path]] = {}
         self._watchers: dict[str, set[Watcher]] = {}
 
     def latest(self, job: str) -> Progress | None:
@@ -62,10 +64,22 @@ class ProgressBoard:
             self._progress[job] = Progress(stage, min(max(fraction, 0.0), 1.0))
         self.changed(job)
 
+    def show(self, job: str, preview: Path) -> None:
+        """There is a coarse result."""
+        with self._lock:
+            self._previews.setdefault(job, []).append(preview)
+        self.changed(job)
+
+    def previews(self, job: str) -> tuple[Path, ...]:
+        """Coarse results of a running job, the newest last; a file may be gone when the job ends."""
+        with self._lock:
+            return tuple(self._previews.get(job, ()))
+
     def forget(self, job: str) -> None:
         """The job does not run any more."""
         with self._lock:
             self._progress.pop(job, None)
+            self._previews.pop(job, None)
         self.changed(job)
 
     def changed(self, job: str) -> None:

@@ -43,7 +43,7 @@ class InferenceRecords:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def accept(self, order: Order, rerun: bool, limit: int) -> tuple[Inference, bool]:
+    def accept(self, order: Order, rerun: bool, limit: int, rank: int = 0) -> tuple[Inference, bool]:
         """Keep an order for good; the same order again gives the job that there is, unless ``rerun``.
 
         Returns:
@@ -52,13 +52,16 @@ class InferenceRecords:
         Raises:
             TooManyJobs: ``limit`` jobs are unfinished already.
         """
-        return insist(lambda: self._accept(order, rerun, limit))
+        return insist(lambda: self._accept(order, rerun, limit, rank))
 
-    def _accept(self, order: Order, rerun: bool, limit: int) -> tuple[Inference, bool]:
+    def _accept(self, order: Order, rerun: bool, limit: int, rank: int) -> tuple[Inference, bool]:
         key = order.key
         with self._database.write() as session:
             known = session.scalar(select(InferenceRow).where(InferenceRow.key == key, InferenceRow.current))
             if known is not None and not rerun:
+                if known.state in UNFINISHED and rank < known.rank:
+                    known.rank = rank  # somebody waits for it now
+                    session.flush()
                 return _view(session, known), False
             if _count_unfinished(session) >= limit:
                 raise TooManyJobs(
@@ -76,6 +79,8 @@ class InferenceRecords:
                 model_sha256=order.model_sha256,
                 inputs=dict(order.inputs),
                 options=dict(order.options),
+                rank=rank,
+                anew=rerun,
             )
             session.add(row)
             session.flush()
@@ -177,10 +182,13 @@ def _move(session: Session, job: str, states: Sequence[State], values: Mapping[s
     return result.rowcount == 1
 
 
-def _count_unfinished(session: Session, before: int | None = None) -> int:
+def _count_unfinished(session: Session, before: InferenceRow | None = None) -> int:
     wanted = select(func.count()).select_from(InferenceRow).where(InferenceRow.state.in_(UNFINISHED))
     if before is not None:
-        wanted = wanted.where(InferenceRow.number < before)
+        sooner = InferenceRow.rank < before.rank
+        earlier = (InferenceRow.rank == before.rank) & (InferenceRow.number < before.number)
+        # a job that runs is not put back for a count
+        wanted = wanted.where(sooner | earlier | ((InferenceRow.state == "running") & (InferenceRow.id != before.id)))
     return session.scalar(wanted) or 0
 
 
@@ -199,9 +207,11 @@ def _view(session: Session, row: InferenceRow) -> Inference:
         options=row.options,
         starts=row.starts,
         created_at=row.created_at,
+        rank=row.rank,
+        anew=row.anew,
         started_at=row.started_at,
         finished_at=row.finished_at,
-        place=_count_unfinished(session, row.number) if row.state == "queued" else None,
+        place=_count_unfinished(session, row) if row.state == "queued" else None,
         problem=problem,
         parts=None if row.parts is None else {name: Part(**part) for name, part in row.parts.items()},
         summary=row.summary,

@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from mahtai.cases.blob import BlobRecord
@@ -25,6 +26,11 @@ MAX_STARTS = 3
 """How often a job is begun before it is suspected of bringing the server down."""
 
 RETRY_S = 1.0
+
+CORRECTION = -1
+"""Rank of a correction: before all jobs."""
+
+_MADE_ROOM = object()
 
 _MEDIA_TYPES = {".nrrd": "application/x-nrrd", ".json": "application/json"}
 
@@ -63,6 +69,9 @@ class Runner:
         self._live: set[str] = set()
         self._withdrawn: set[str] = set()
         self._unsettled: dict[str, Problem] = {}
+        self._running: Inference | None = None
+        self._interrupted: set[str] = set()
+        self._corrections = count()
 
     def is_live(self, job: str) -> bool:
         """Whether a thread of this process works on the job or waits with it."""
@@ -106,28 +115,68 @@ class Runner:
                 self._unsettled.pop(job, None)
             self._board.forget(job)
 
+    def correct(self, work: Work) -> EngineOutput:
+        """Have the engine correct a region while somebody waits: before all jobs, though not in the middle of one
+        that a reader waits for.
+
+        Raises:
+            EngineFailure: it could not.
+        """
+        try:
+            self._make_room(CORRECTION)
+            self._line.wait((CORRECTION, next(self._corrections)), lambda: False)
+        except LineClosed:
+            raise _Stopping("The server is being stopped. Nothing was changed.", "Try again when it is back.") from None
+        try:
+            return self._engine.run(work, lambda stage, fraction: None, lambda: False)
+        finally:
+            self._line.leave()
+
     def _perform(self, job: str) -> None:
+        while self._performed(job) is _MADE_ROOM:
+            pass
+        shutil.rmtree(self._work_dir / job, ignore_errors=True)
+
+    def _performed(self, job: str) -> object:
+        """Work on a job when its turn comes; ``_MADE_ROOM`` if it has to wait for another one."""
         try:
             inference = self._records.get(job)
         except UnknownInference:
-            return  # the tables were replaced by older ones
-        if inference.is_final or not self._line.wait(inference.number, lambda: self._is_withdrawn(job)):
-            return
+            return None  # the tables were replaced by older ones
+        if inference.is_final:
+            return None
+        self._make_room(inference.rank)
+        if not self._line.wait((inference.rank, inference.number), lambda: self._is_withdrawn(job)):
+            return None
+        with self._lock:
+            self._running = inference
         try:
             outcome = self._run(inference)
         except MahtaiError as error:
             outcome = Problem(error.kind, error.reason, error.hint)
         finally:
+            with self._lock:
+                self._running = None
+                self._interrupted.discard(job)
             self._line.leave()
         # storing and writing down take no engine, so the next job has begun by now
         if isinstance(outcome, EngineOutput):
             self._keep(job, outcome)
-        elif outcome is not None:
+        elif isinstance(outcome, Problem):
             self._fail(job, outcome)
-        shutil.rmtree(self._work_dir / job, ignore_errors=True)
+        return outcome
 
-    def _run(self, inference: Inference) -> EngineOutput | Problem | None:
-        """Have the engine do it; None if the job was cancelled."""
+    def _make_room(self, rank: int) -> None:
+        """Interrupt what runs if it is less urgent; it goes on afterwards, with what it had prepared in memory."""
+        with self._lock:
+            running = self._running
+            if running is None or running.rank <= rank or running.id in self._interrupted:
+                return
+            self._interrupted.add(running.id)
+        self._engine.interrupt(running.id)
+
+    def _run(self, inference: Inference) -> object:
+        """Have the engine do it: its output; None if the job was cancelled; ``_MADE_ROOM`` if it is to go on later."""
         if inference.starts >= MAX_STARTS:
             raise _Interrupted(
                 f"The server was interrupted {inference.starts} times while it worked on this study, "
@@ -141,6 +190,7 @@ class Runner:
             inputs={channel: self._store.path(sha256) for channel, sha256 in inference.inputs.items()},
             options=inference.options,
             output_folder=self._work_dir / job,
+            anew=inference.anew,
         )
         if not self._records.begin(job):
             return None
@@ -150,8 +200,12 @@ class Runner:
                 work,
                 lambda stage, fraction: self._board.report(job, stage, fraction),
                 lambda: self._is_withdrawn(job),
+                lambda path: self._board.show(job, path),
             )
         except JobCancelled:
+            if self._was_interrupted(job):
+                self._board.forget(job)
+                return _MADE_ROOM if self._records.put_back(job) else None
             return None
         except MahtaiError:
             if self._closing.is_set():
@@ -200,6 +254,10 @@ class Runner:
             _log.warning("inference %s could not be put back in order: %s", job, error.kind)
         raise LineClosed
 
+    def _was_interrupted(self, job: str) -> bool:
+        with self._lock:
+            return job in self._interrupted and job not in self._withdrawn
+
     def _is_withdrawn(self, job: str) -> bool:
         with self._lock:
             return job in self._withdrawn
@@ -207,6 +265,12 @@ class Runner:
 
 def _part(path: Path, blob: BlobRecord) -> Part:
     return Part(blob.sha256, blob.bytes, _MEDIA_TYPES.get(path.suffix, "application/octet-stream"))
+
+
+class _Stopping(MahtaiError):
+    kind = "busy"
+    title = "The server is being stopped"
+    status = 503
 
 
 class _Interrupted(MahtaiError):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,15 @@ from mahtai.cases.intake import Intake
 from mahtai.data_folder import require_room
 from mahtai.db.engine import Database
 from mahtai.errors import MahtaiError
+from mahtai.jobs.corrections import check_region
 from mahtai.jobs.durable import DurableWork
 from mahtai.jobs.engine import Engine, EngineState
-from mahtai.jobs.inference import Inference, NoResult, Part, Problem
+from mahtai.jobs.inference import RANKS, Inference, NoResult, Part, Priority, Problem
 from mahtai.jobs.orders import OrderDesk
 from mahtai.jobs.progress import ProgressBoard, Watcher
 from mahtai.jobs.records import InferenceRecords
 from mahtai.jobs.runner import Runner
+from mahtai.jobs.work import Work
 from mahtai.models.catalogue import Catalogue
 from mahtai.settings import Settings
 from mahtai.volumes.store import BlobStore
@@ -50,7 +53,9 @@ class Jobs:
         self._records = InferenceRecords(database)
         self._desk = OrderDesk(database, store, catalogue)
         self._board = ProgressBoard()
-        self._engine = Engine(settings.device, settings.threads, settings.engine_stall_s, self._first_model)
+        self._engine = Engine(
+            settings.device, settings.threads, settings.runtimes_dir, settings.engine_stall_s, self._first_model
+        )
         self._runner = Runner(
             records=self._records,
             store=store,
@@ -93,9 +98,17 @@ class Jobs:
         return self._engine.pid
 
     def submit(
-        self, model: str, inputs: Mapping[str, str], options: Mapping[str, Any], rerun: bool
+        self,
+        model: str,
+        inputs: Mapping[str, str],
+        options: Mapping[str, Any],
+        rerun: bool,
+        priority: Priority = "reader",
     ) -> tuple[Inference, bool]:
         """Accept an inference; the same request again gives the job that there is, unless ``rerun``.
+
+        Args:
+            priority: ``unattended`` jobs make room for readers.
 
         Returns:
             the job, and whether it is new.
@@ -105,12 +118,23 @@ class Jobs:
         """
         order = self._desk.check(model, inputs, options)
         require_room(self._settings.data_dir, self._settings.min_free_bytes)
-        inference, is_new = self._records.accept(order, rerun, self._settings.max_waiting_jobs)
+        limit, rank = self._settings.max_waiting_jobs, RANKS[priority]
+        inference, is_new = self._records.accept(order, rerun, limit, rank)
         if not is_new and not self._has_files(inference):
-            inference, is_new = self._records.accept(order, True, self._settings.max_waiting_jobs)
+            inference, is_new = self._records.accept(order, True, limit, rank)
         if is_new:
             self._begin(inference.id)
         return self._present(inference), is_new
+
+    def prepare(self, model: str, inputs: Mapping[str, str], options: Mapping[str, Any]) -> None:
+        """Have a study prepared before a reader asks for it; forgotten if the server stops.
+
+        Raises:
+            MahtaiError: it could not be run, see ``OrderDesk.check``.
+        """
+        order = self._desk.check(model, inputs, options)
+        folder = self._catalogue.get(model).folder
+        self._engine.prepare(Work("", folder, self._paths(order.inputs), order.options, self._settings.work_dir))
 
     def get(self, job: str) -> Inference:
         """One job as it is now.
@@ -165,6 +189,47 @@ class Jobs:
             raise NoResult(f"The result has no part {name[:50]!r}.", f"It has: {', '.join(sorted(parts))}.")
         return parts[name], self._store.path(parts[name].sha256)
 
+    def preview(self, job: str) -> bytes:
+        """The newest coarse result of a job that runs.
+
+        Raises:
+            UnknownInference, NoResult: there is none, or none any more.
+        """
+        self._records.get(job)
+        for path in reversed(self._board.previews(job)):
+            with suppress(OSError):
+                return path.read_bytes()
+        raise NoResult("There is no preview of this inference.", "Wait for its result.")
+
+    def correct(self, job: str, region: bytes) -> bytes:
+        """Correct a region of a result around what a reader painted; see ``jobs.corrections``.
+
+        Raises:
+            UnknownInference, NoResult, CorrectionError: it cannot be done.
+            EngineFailure: the engine could not.
+        """
+        inference = self.result(job)
+        check_region(inference, region)
+        with tempfile.TemporaryDirectory(dir=self._work_dir(), prefix="correction-") as folder:
+            given = Path(folder) / "region.nrrd"
+            given.write_bytes(region)
+            work = Work(
+                job=f"correction {Path(folder).name}",
+                model_folder=self._catalogue.get(inference.model).folder,
+                inputs=self._paths(inference.inputs),
+                options=inference.options,
+                output_folder=Path(folder),
+                region=given,
+            )
+            return self._runner.correct(work).files["region"].read_bytes()
+
+    def _work_dir(self) -> Path:
+        self._settings.work_dir.mkdir(parents=True, exist_ok=True)
+        return self._settings.work_dir
+
+    def _paths(self, inputs: Mapping[str, str]) -> dict[str, Path]:
+        return {channel: self._store.path(sha256) for channel, sha256 in inputs.items()}
+
     def _present(self, inference: Inference) -> Inference:
         """Add what is not in the table: progress, or a failure that could not be written down yet."""
         problem = self._runner.unsettled(inference.id)
@@ -172,7 +237,8 @@ class Jobs:
             return replace(inference, state="failed", place=None, problem=problem)
         progress = self._board.latest(inference.id)
         if inference.state == "running" and progress is not None:
-            return replace(inference, stage=progress.stage, fraction=progress.fraction)
+            shown = len(self._board.previews(inference.id)) or None
+            return replace(inference, stage=progress.stage, fraction=progress.fraction, preview=shown)
         return inference
 
     def _has_files(self, inference: Inference) -> bool:

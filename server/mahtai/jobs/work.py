@@ -27,13 +27,38 @@ class JobCancelled(Exception):
 
 @dataclass(frozen=True)
 class Work:
-    """One inference in plain types; see ``mahtai.inference.service.InferenceRequest``."""
+    """One inference, or one correction of its result, in plain types.
+
+    Attributes:
+        job: a name of its own.
+        output_folder: where the files of the result go.
+        anew: do all of it again, though part of it may be in memory.
+        region: file with the labels and strokes of a region to correct; None for an inference.
+    """
 
     job: str
     model_folder: Path
     inputs: Mapping[str, Path]
     options: Mapping[str, Any]
     output_folder: Path
+    anew: bool = False
+    region: Path | None = None
+
+    def request(self, **machine: Any) -> dict[str, Any]:
+        """See ``mahtai.inference.service.InferenceRequest`` and ``CorrectionRequest``.
+
+        Args:
+            machine: ``device``, ``threads``, ``cache_folder``.
+        """
+        inference = {
+            "model_folder": str(self.model_folder),
+            "inputs": {channel: str(path) for channel, path in self.inputs.items()},
+            "options": dict(self.options),
+            "output_folder": str(self.output_folder),
+            "anew": self.anew,
+            **machine,
+        }
+        return inference if self.region is None else {"inference": inference, "region": str(self.region)}
 
 
 @dataclass(frozen=True)

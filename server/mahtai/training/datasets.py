@@ -55,12 +55,12 @@ class Case:
 
 def split(dataset: str = "brats") -> dict[str, list[str]]:
     """The sticky split of a data set: ``train``, ``validation`` and ``test`` → case names."""
-    return dict(json.loads(SPLITS_FILE.read_text())[dataset])
+    return dict(json.loads(SPLITS_FILE.read_text(encoding="utf-8"))[dataset])
 
 
 def held_out_voxels() -> dict[str, str]:
     """SHA-256 of the T1c voxels → name, of every case that training may never see."""
-    return dict(json.loads(SPLITS_FILE.read_text())["held_out_voxels_sha256"])
+    return dict(json.loads(SPLITS_FILE.read_text(encoding="utf-8"))["held_out_voxels_sha256"])
 
 
 def voxels_sha256(path: Path) -> str:

@@ -43,7 +43,7 @@ class TrainingSettings:
     @classmethod
     def from_bundle(cls, bundle: Path) -> TrainingSettings:
         """Read ``configs/train.json``; unknown keys are errors, so that a typo is not ignored."""
-        content: dict[str, Any] = json.loads((bundle / "configs" / "train.json").read_text())
+        content: dict[str, Any] = json.loads((bundle / "configs" / "train.json").read_text(encoding="utf-8"))
         phases = tuple(
             Phase(share=item["share"], spacing_mm=item["spacing_mm"], patch=tuple(item["patch"]), batch=item["batch"])
             for item in content.pop("phases")

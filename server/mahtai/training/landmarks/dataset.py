@@ -128,7 +128,7 @@ def twins_of_test_images() -> dict[str, str]:
 
 
 def _held_out() -> dict[str, dict[str, str]]:
-    return dict(json.loads(_HELD_OUT.read_text()))
+    return dict(json.loads(_HELD_OUT.read_text(encoding="utf-8")))
 
 
 def check_training_images(paths: Iterable[Path]) -> None:

@@ -40,7 +40,7 @@ class LandmarkTrainingSettings:
     @classmethod
     def from_bundle(cls, bundle: Path) -> LandmarkTrainingSettings:
         """Read ``configs/train.json``; unknown keys are errors, so that a typo is not ignored."""
-        content: dict[str, Any] = json.loads((bundle / "configs" / "train.json").read_text())
+        content: dict[str, Any] = json.loads((bundle / "configs" / "train.json").read_text(encoding="utf-8"))
         content.pop("comment", None)
         for name in ("folds", "locator_sigma_cells", "refiner_sigma_cells"):
             if name in content:
