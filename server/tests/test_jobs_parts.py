@@ -42,7 +42,7 @@ class Waiting:
 
     def _wait(self, number: int) -> None:
         try:
-            if self.line.wait(number, lambda: number in self.withdrawn):
+            if self.line.wait(0, number, lambda: number in self.withdrawn):
                 self.let_through.append(number)
             else:
                 self.turned_away.append(number)
@@ -54,7 +54,7 @@ class Waiting:
 def waiting() -> Iterator[Waiting]:
     """A line whose engine is busy with job 0."""
     jobs = Waiting()
-    assert jobs.line.wait(0, lambda: False)
+    assert jobs.line.wait(0, 0, lambda: False)
     yield jobs
     jobs.end()
 
@@ -62,6 +62,26 @@ def waiting() -> Iterator[Waiting]:
 def in_line(waiting: Waiting, count: int) -> None:
     """Until so many wait."""
     wait_until(lambda: len(waiting.line._waiting) == count, 10, f"{count} in the line")
+
+
+def test_a_lower_rank_goes_first_and_a_rank_can_be_bettered() -> None:
+    line, order = Line(moved=lambda: None), []
+    assert line.wait(0, 0, lambda: False)
+
+    def come(rank: int, number: int) -> None:
+        line.wait(rank, number, lambda: False)
+        order.append(number)
+        line.leave()
+
+    threads = [threading.Thread(target=come, args=turn) for turn in ((1, 1), (1, 2), (0, 3), (-1, 0))]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(line._waiting) == 4, 10, "four in the line")
+    line.hasten(2, 0)
+    line.leave()
+    for thread in threads:
+        thread.join(10)
+    assert order == [0, 2, 3, 1]
 
 
 def test_the_smallest_number_goes_first_whoever_came_first(waiting: Waiting) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +151,9 @@ def _converted(subject: Subject, core: Any) -> Any:
         if kept.is_file() and kept.with_suffix(".bin").is_file():
             return core.read_model(kept)
     example = torch.zeros(1, subject.channels, 32, 32, 32)
-    with torch.inference_mode():
+    with torch.inference_mode(), warnings.catch_warnings():
+        # the trial that follows is of another size, and shows whether the trace depends on it
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
         model = library.convert_model(subject.network, example_input=example)
     model.reshape([1, subject.channels, -1, -1, -1])
     if kept is not None:

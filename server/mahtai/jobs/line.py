@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import bisect
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
 
 class LineClosed(BaseException):
     """The server stops. Not an ``Exception``, so that the durable workflow stays open and goes on at the next start."""
 
 
-Turn = tuple[int, int]
-"""Rank, the lower the sooner, and a number that grows with the time of acceptance."""
+@dataclass(order=True)
+class Turn:
+    """A place in the line: the lowest rank first, then the lowest number."""
+
+    rank: int
+    number: int
 
 
 class Line:
@@ -29,8 +33,12 @@ class Line:
         self._closed = False
         self._moved = moved
 
-    def wait(self, turn: Turn, withdrawn: Callable[[], bool]) -> bool:
-        """Wait for a turn; True means that the engine is the caller's own until ``leave``.
+    def wait(self, rank: int, number: int, withdrawn: Callable[[], bool]) -> bool:
+        """Wait for one's turn; True means that the engine is the caller's own until ``leave``.
+
+        Args:
+            rank: the lower, the sooner.
+            number: decides among those of a rank; grows with the time of acceptance.
 
         Returns:
             False when the job was withdrawn meanwhile (after ``wake``).
@@ -38,10 +46,11 @@ class Line:
         Raises:
             LineClosed: the server stops.
         """
+        turn = Turn(rank, number)
         with self._condition:
-            bisect.insort(self._waiting, turn)
+            self._waiting.append(turn)
             try:
-                while not self._closed and not withdrawn() and (self._busy or self._waiting[0] != turn):
+                while not self._closed and not withdrawn() and (self._busy or min(self._waiting) is not turn):
                     self._condition.wait()
                 if self._closed:
                     raise LineClosed
@@ -52,6 +61,15 @@ class Line:
             finally:
                 self._waiting.remove(turn)
                 self._condition.notify_all()
+
+    def hasten(self, number: int, rank: int) -> None:
+        """Give those of this number that wait a better rank."""
+        with self._condition:
+            for turn in self._waiting:
+                if turn.number == number:
+                    turn.rank = min(turn.rank, rank)
+            self._condition.notify_all()
+        self._moved()
 
     def leave(self) -> None:
         """The engine is free again."""

@@ -92,6 +92,11 @@ class Runner:
         self._engine.cancel(job)
         self._board.changed(job)
 
+    def hasten(self, inference: Inference) -> None:
+        """A job that waits may have a better rank than when it came."""
+        self._line.hasten(inference.number, inference.rank)
+        self._make_room(inference.rank)
+
     def close(self) -> None:
         """The server stops: send home all who wait, and put back the job that runs."""
         self._closing.set()
@@ -124,7 +129,7 @@ class Runner:
         """
         try:
             self._make_room(CORRECTION)
-            self._line.wait((CORRECTION, next(self._corrections)), lambda: False)
+            self._line.wait(CORRECTION, next(self._corrections), lambda: False)
         except LineClosed:
             raise _Stopping("The server is being stopped. Nothing was changed.", "Try again when it is back.") from None
         try:
@@ -146,7 +151,7 @@ class Runner:
         if inference.is_final:
             return None
         self._make_room(inference.rank)
-        if not self._line.wait((inference.rank, inference.number), lambda: self._is_withdrawn(job)):
+        if not self._line.wait(inference.rank, inference.number, lambda: self._is_withdrawn(job)):
             return None
         with self._lock:
             self._running = inference

@@ -124,6 +124,8 @@ class Jobs:
             inference, is_new = self._records.accept(order, True, limit, rank)
         if is_new:
             self._begin(inference.id)
+        elif inference.state == "queued":
+            self._runner.hasten(inference)
         return self._present(inference), is_new
 
     def prepare(self, model: str, inputs: Mapping[str, str], options: Mapping[str, Any]) -> None:
