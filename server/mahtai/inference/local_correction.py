@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mahtai.inference.correction import correct
 from mahtai.inference.regions import regions_from_outputs
 from mahtai.inference.spatial import resample
 from mahtai.inference.study import PreparedStudy
@@ -56,8 +57,6 @@ def encode_region(labels: NDArray[np.uint8], region: Region, seconds: float) -> 
 
 def correct_region(region: Region, evidence: Evidence, bundle: SegmentationBundle) -> NDArray[np.uint8]:
     """New labels of the region, I × J × K; every stroke has the label that the reader gave it."""
-    from mahtai.inference.correction import correct
-
     prepared, grid = evidence.prepared, region.geometry
     images = resample(prepared.image, prepared.grid, grid)
     regions = regions_from_outputs(evidence.probabilities, bundle)

@@ -153,7 +153,7 @@ def _converted(subject: Subject, core: Any) -> Any:
     example = torch.zeros(1, subject.channels, 32, 32, 32)
     with torch.inference_mode(), warnings.catch_warnings():
         # the trial that follows is of another size, and shows whether the trace depends on it
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         model = library.convert_model(subject.network, example_input=example)
     model.reshape([1, subject.channels, -1, -1, -1])
     if kept is not None:
