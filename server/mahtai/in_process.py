@@ -146,6 +146,7 @@ def inference(
     """
     choose_device(device)  # now, not after the images were read
     check_output(beside)
+    settings = Settings.from_environment()
     with _work_folder(beside.parent) as folder, StageBar() as bar:
         request = InferenceRequest(
             model_folder=str(bundle.folder),
@@ -153,6 +154,7 @@ def inference(
             options=dict(options),
             output_folder=folder,
             device=device,
-            threads=Settings.from_environment().threads,
+            threads=settings.threads,
+            cache_folder=str(settings.runtimes_dir),
         )
         yield run(request, bar.show, lambda: False)

@@ -105,7 +105,10 @@ class Studies:
     ) -> Evidence:
         """What the network saw in a study, and what it said; see ``prepare``."""
         kept = self.prepare(inputs, model, options, report, cancelled, watch)
-        found, _ = self._probabilities(kept, model, options, report, cancelled, watch, False)
+        # however it was run: the faster way may have been found after the reader's run
+        found = next((kept.probabilities[key] for key in kept.probabilities if key[1] == options.flips), None)
+        if found is None:
+            found, _ = self._probabilities(kept, model, options, report, cancelled, watch, False)
         return Evidence(kept.prepared, found)
 
     def _probabilities(

@@ -37,7 +37,12 @@ def check_region(inference: Inference, region: bytes) -> None:
     if "labels" not in summary:
         raise CorrectionError("The result of this inference is no segmentation.", "Only segmentations are corrected.")
     try:
-        volume = nrrd.decode(region, 2 * MOST_VOXELS)
+        if nrrd.read_header(region).voxels > 2 * MOST_VOXELS:
+            raise CorrectionError(
+                "The strokes lie too far apart: the region around them is too large. Nothing was changed.",
+                "Undo some of them and correct one place first.",
+            )
+        volume = nrrd.decode(region)
     except nrrd.NrrdError as error:
         raise CorrectionError(f"The region cannot be read: {error}", _HINT) from error
     if volume.array.ndim != 4 or len(volume.array) != 2 or volume.array.dtype != np.uint8:
