@@ -11,7 +11,7 @@ import torch
 
 from mahtai.inference.prediction import LoadedModel, choose_device, load_model, subject_of
 from mahtai.inference.runtimes import candidates
-from mahtai.inference.tuning import SIDE, Trial, Tuning, decided, key_of, remember, remembered, trials
+from mahtai.inference.tuning import SIZE, Trial, Tuning, decided, key_of, remember, remembered, trials
 from mahtai.models.bundle import Bundle, SegmentationBundle
 
 _loaded: dict[tuple[str, str, str, str], LoadedModel] = {}
@@ -36,18 +36,19 @@ def warm_model(bundle: Bundle, device: str, precision: str = "auto", cache: Path
         return _loaded[key]
 
 
-def tune(bundle: Bundle, device: str, cache: Path | None = None) -> Iterator[Trial]:
+def tune(bundle: Bundle, device: str, cache: Path | None = None) -> Iterator[Trial | None]:
     """Find the fastest correct way to run a model, a step at a time; from the last step on it is run so.
 
-    Nothing is measured, and nothing comes, where it is known already or where there is nothing to choose.
+    See ``tuning.trials``. Nothing is measured, and nothing comes, where it is known already or where there is
+    nothing to choose.
     """
     model = warm_model(bundle, device, "auto", cache)
     if not can_be_tuned(bundle) or tuning_of(model, cache) is not None:
         return
-    done = []
+    done: list[Trial] = []
     size = trial_size(bundle)
     for trial in trials(subject_of(model, cache), model.probabilities, size):
-        done.append(trial)
+        done += [] if trial is None else [trial]
         yield trial
     found = decided(done, size)
     remember(cache, key_of(bundle.sha256, model.device, torch.get_num_threads()), found)
@@ -72,7 +73,7 @@ def can_be_tuned(bundle: Bundle) -> bool:
 def trial_size(bundle: Bundle) -> tuple[int, ...]:
     """Of the volume on which a model is measured."""
     fixed = bundle.fixed_input_size if isinstance(bundle, SegmentationBundle) else None
-    return fixed or (SIDE, SIDE, SIDE)
+    return fixed or SIZE
 
 
 def tuning_of(model: LoadedModel, cache: Path | None) -> Tuning | None:

@@ -52,6 +52,7 @@ IDLE_S = 3.0
 """How long nothing must have come before time is spent on measuring."""
 
 _MOST_PREPARATIONS = 4
+_END = object()
 
 
 class Inbox:
@@ -170,7 +171,7 @@ class _Worker:
     def _measure(self) -> None:
         """One step, after which somebody may have come."""
         with _only_reported():
-            if self._measuring is not None and next(self._measuring, None) is not None:
+            if self._measuring is not None and next(self._measuring, _END) is not _END:
                 return
         self._measuring = None
 
