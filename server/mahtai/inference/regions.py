@@ -9,6 +9,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from mahtai.inference.spatial import box_of
 from mahtai.models.bundle import SegmentationBundle
 
 THRESHOLD = 0.5
@@ -56,7 +57,10 @@ def without_islands(regions: RegionMaps) -> tuple[RegionMaps, int]:
     """
     if set(regions.ids) != TUMOUR_REGIONS:
         return regions, 0
-    whole, core, _ = (regions.probabilities >= THRESHOLD).cpu().numpy()
+    box = box_of(regions.probabilities[0] >= THRESHOLD)
+    if box is None:
+        return regions, 0
+    whole, core = (regions.probabilities[(slice(0, 2), *box)] >= THRESHOLD).cpu().numpy()
     parts, count = ndimage.label(whole)
     if count < 2:
         return regions, 0
@@ -66,7 +70,8 @@ def without_islands(regions: RegionMaps) -> tuple[RegionMaps, int]:
     dropped[[0, int(sizes.argmax())]] = False
     island = torch.from_numpy(dropped[parts]).to(regions.probabilities.device)
     probabilities = regions.probabilities.clone()
-    probabilities[0][island] = probabilities[0][island].clamp(max=ISLAND_PROBABILITY)
+    found = probabilities[0][box]  # a view
+    found[island] = found[island].clamp(max=ISLAND_PROBABILITY)
     return RegionMaps(regions.ids, probabilities), int(sizes[dropped].sum())
 
 
