@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
         )
     command, *rest = arguments
     try:
-        set_up(with_tests=command in ("test", "lint"))
+        set_up(with_tests=command in ("test", "lint", "bench"))
     except subprocess.CalledProcessError as error:
         return _stop(
             f"The set-up stopped (exit status {error.returncode}); the lines above say why.",

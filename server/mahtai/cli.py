@@ -163,18 +163,25 @@ def list_models() -> None:
 @click.argument("model", required=False)
 @click.option("--device", default="auto", show_default=True)
 def check_models(model: str | None, device: str) -> None:
-    """Read, build and run a model (or all of them) on a small volume."""
+    """Read, build and run a model (or all of them) on a small volume; find out how it runs fastest here."""
     from mahtai.models.catalogue import Catalogue
-    from mahtai.models.check import check
+    from mahtai.models.check import Finding, check
     from mahtai.settings import Settings
 
-    catalogue = Catalogue(Settings.from_environment().models_path)
+    settings = Settings.from_environment()
+    catalogue = Catalogue(settings.models_path)
     failed = bool(catalogue.problems()) and model is None
     for folder, error in catalogue.problems() if model is None else []:
         click.secho(f"{folder}: {error}", fg="red", err=True)
     for bundle in [catalogue.get(model)] if model else catalogue.list():
         click.secho(bundle.id, bold=True)
-        for finding in check(bundle, device):
+        findings = check(bundle, device)
+        if findings[-1].subject == "forward pass":
+            from mahtai.inference.warm import speed
+
+            fastest = speed(bundle, device, settings.runtimes_dir)
+            findings += [] if fastest is None else [Finding("ok", "fastest", str(fastest))]
+        for finding in findings:
             click.secho(f"  {finding}", fg=None if finding.ok else "red")
             failed = failed or not finding.ok
     sys.exit(1 if failed else 0)
@@ -271,6 +278,21 @@ def evaluate(
         with written_whole(output) as part:
             part.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
         click.echo(f"Wrote {output}.")
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def bench(arguments: tuple[str, ...]) -> None:
+    """Measure the way from the click to the result, beside MONAI and MONAI Label (bench --help tells how)."""
+    import subprocess
+
+    script = Path(__file__).resolve().parents[1] / "benchmarks" / "bench.py"
+    if not script.is_file():
+        raise MahtaiError(
+            "The benchmark is not here: it comes with the source code, not with the installed server.",
+            "Get MahtAI's source code and run: python3 server/start.py bench",
+        )
+    sys.exit(subprocess.run([sys.executable, str(script), *arguments], check=False).returncode)
 
 
 if __name__ == "__main__":

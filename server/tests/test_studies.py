@@ -91,6 +91,21 @@ def test_another_option_costs_what_depends_on_it(
     assert again.summary["steps"] == fresh.summary["steps"]
 
 
+def test_a_study_whose_sequences_were_checked_serves_without_the_check_but_not_the_other_way(
+    model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mahtai.inference.study.check_sequences", lambda image, mask, channels: None)
+    unchecked = {key: value for key, value in QUICK.items() if key != "check_sequences"}
+    studies, inputs, watch = Studies(), files(tmp_path), Stopwatch()
+    for checks, stages in (("off", 2), ("on", 2), ("off", 0)):
+        watch.seconds.clear()
+        options = Options(**unchecked, check_sequences=checks, islands="keep")
+        if checks == "off" and stages == 0:
+            studies._cache._kept.popitem(last=False)  # the unchecked one goes
+        studies.prepare(inputs, model, options, lambda stage, fraction: None, lambda: False, watch)
+        assert len(watch.seconds) == stages
+
+
 def test_looking_twice_does_not_add_steps_twice(model: LoadedModel, tmp_path: Path) -> None:
     studies, inputs = Studies(), files(tmp_path)
     first, _ = look(studies, inputs, model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -48,7 +49,7 @@ class Studies:
             Cancelled: ``cancelled`` said so.
         """
         key = preparation_key(model.bundle.sha256, inputs, options)
-        kept = None if anew else self._cache.get(key)
+        kept = None if anew else self._kept(key, model, inputs, options)
         if kept is None:
             before = dict(watch.seconds)
             with watch.time("load volumes"):
@@ -62,6 +63,15 @@ class Studies:
             kept = KeptStudy(prepared, record, seconds)
             self._cache.put(key, kept)
         return kept
+
+    def _kept(self, key: str, model: LoadedModel, inputs: Mapping[str, str], options: Options) -> KeptStudy | None:
+        found = self._cache.get(key)
+        if found is None and options.check_sequences == "off":
+            # one whose sequences were found to be right is prepared in the same way
+            found = self._cache.get(
+                preparation_key(model.bundle.sha256, inputs, replace(options, check_sequences="on"))
+            )
+        return found
 
     def segment(
         self,
