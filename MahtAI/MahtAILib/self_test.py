@@ -28,9 +28,11 @@ from MahtAILib.scene.doubt import doubtful_places, doubtful_slices
 from MahtAILib.scene.editing import Editor
 from MahtAILib.scene.edits import is_edited
 from MahtAILib.scene.images import oriented_image, vtk_matrix
+from MahtAILib.scene.labels import layers_of
 from MahtAILib.scene.layout import VIEWS
 from MahtAILib.scene.provenance import Provenance
 from MahtAILib.scene.segments import take_segments, volumes_ml
+from MahtAILib.scene.strokes import Baseline, find_region, put_in, settle
 from MahtAILib.self_test_ceph import CephSelfTest
 
 NAMES = {"t1c": "T1 post gad", "t1": "T1", "t2": "T2", "flair": "FLAIR"}
@@ -117,6 +119,20 @@ class SelfTest:
         self.case.assertTrue(is_edited(node))
         self.case.assertGreater(volumes_ml(node)["et"], before["et"])
 
+    def correction_is_one_step_of_undo(self) -> None:
+        """What the model would answer to a stroke is put in, undone and redone."""
+        node, editor = self.panel.review.node, self.panel.review_section.ui.segmentEditorWidget
+        before = take_segments(node, _GRID).segmentation.layers[0]
+        region = find_region(layers_of(node).copied(), Baseline(_made_up()))
+        change = settle(region, np.where(region.strokes == 0, 1, region.labels).astype(np.uint8))
+        put_in(node, change, self.panel.review.save_state)
+        corrected = take_segments(node, _GRID).segmentation.layers[0]
+        np.testing.assert_array_equal(corrected[region.box], change.labels)
+        editor.undo()
+        np.testing.assert_array_equal(take_segments(node, _GRID).segmentation.layers[0], before)
+        editor.redo()
+        np.testing.assert_array_equal(take_segments(node, _GRID).segmentation.layers[0], corrected)
+
     def version_waits_without_a_server(self) -> None:
         """Saving works without any server; nothing is lost."""
         self.panel.server.disconnect()
@@ -128,7 +144,7 @@ class SelfTest:
         self.case.assertFalse(is_edited(self.panel.review.node))
 
     def model_runs_on_a_server(self) -> None:
-        """Start the server on this computer, run the model, stop the server."""
+        """Start the server on this computer, and run the model."""
         self.panel.local.start()
         self.wait(lambda: self.panel.server.connection is not None or self.panel.local.error is not None, _RUN_LIMIT_S)
         self.case.assertIsNone(self.panel.local.error)
@@ -138,6 +154,20 @@ class SelfTest:
         self.wait(lambda: not self.panel.run.is_running, _RUN_LIMIT_S)
         self.case.assertIsNone(self.panel.run.error)
         self.case.assertIn("Done", self.panel.run.message)
+
+    def model_corrects_around_a_stroke(self) -> None:
+        """Paint, press the button: the stroke stays as it is. Then stop the server."""
+        node = self.panel.review.node
+        editor = Editor(self.scene, node, self.panel.study.reference())
+        stroke = editor.ball(CENTRE_RAS_MM, 8)
+        proposed = take_segments(node, _GRID).segmentation
+        wanted = "ed" if proposed.mask("et")[stroke].any() else "et"
+        editor.paint(wanted, stroke)
+        self.panel.review_section.correction.start()
+        self.wait(lambda: not self.panel.correction.is_running, _RUN_LIMIT_S)
+        self.case.assertIsNone(self.panel.correction.error)
+        self.case.assertTrue(self.panel.correction.message)
+        self.case.assertTrue(take_segments(node, _GRID).segmentation.mask(wanted)[stroke].all())
         self.panel.local.stop()
         self.wait(lambda: not self.panel.local.is_busy, 60)
 
@@ -162,15 +192,17 @@ def run_self_test(case: Any) -> list[str]:
                 test.result_is_one_step_of_undo,
                 test.doubtful_place_is_shown,
                 test.stroke_is_seen,
+                test.correction_is_one_step_of_undo,
                 test.version_waits_without_a_server,
             ):
                 step()
                 done.append(step.__name__)
             if _server_needs_installation():
-                logging.info("MahtAI self-test: model_runs_on_a_server was left out, no server is installed here")
+                logging.info("MahtAI self-test: the steps with a server were left out, none is installed here")
             else:
-                test.model_runs_on_a_server()
-                done.append("model_runs_on_a_server")
+                for step in (test.model_runs_on_a_server, test.model_corrects_around_a_stroke):
+                    step()
+                    done.append(step.__name__)
             for step in CephSelfTest(case, test.scene, test.panel, test.wait).steps:
                 step()
                 done.append(step.__name__)

@@ -1,5 +1,6 @@
 """The way to a MahtAI server: wire format, HTTP, jobs, cases and the offline spool; numpy and requests only."""
 
+from MahtAILib.client.ahead import send_ahead
 from MahtAILib.client.cases import (
     Case,
     LabelVersion,
@@ -13,6 +14,7 @@ from MahtAILib.client.cases import (
     list_labels,
 )
 from MahtAILib.client.connection import API_VERSION, Connection, ServerInfo
+from MahtAILib.client.corrections import Correction, correct, proposal
 from MahtAILib.client.errors import (
     BadAddressError,
     BusyError,
@@ -41,7 +43,14 @@ from MahtAILib.client.nrrd import NrrdError, NrrdHeader, NrrdVolume
 from MahtAILib.client.patience import Patience
 from MahtAILib.client.spool import FlushReport, Receipt, Spool
 from MahtAILib.client.spool_item import RefusedLabel, SpooledLabel
-from MahtAILib.client.study import LandmarksResult, StudyResult, StudyVolume, detect_landmarks, segment_study
+from MahtAILib.client.study import (
+    Identity,
+    LandmarksResult,
+    StudyResult,
+    StudyVolume,
+    detect_landmarks,
+    segment_study,
+)
 from MahtAILib.client.volumes import Blob, Upload, pack, upload
 
 __all__ = [
@@ -55,9 +64,11 @@ __all__ = [
     "ClientError",
     "Connection",
     "ConnectionLostError",
+    "Correction",
     "DamagedTransferError",
     "FlushReport",
     "ForbiddenError",
+    "Identity",
     "Job",
     "JobFailedError",
     "JobResult",
@@ -92,6 +103,7 @@ __all__ = [
     "Upload",
     "WrongTokenError",
     "add_label",
+    "correct",
     "create_case",
     "decode_markups",
     "detect_landmarks",
@@ -101,6 +113,8 @@ __all__ = [
     "list_cases",
     "list_labels",
     "pack",
+    "proposal",
     "segment_study",
+    "send_ahead",
     "upload",
 ]

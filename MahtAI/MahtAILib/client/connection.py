@@ -210,6 +210,27 @@ class Connection:
 
         return self._repeated(once, task)
 
+    def ask(
+        self, path: str, body: bytes, content_type: str, max_bytes: int, read_timeout_s: float, task: Task | None = None
+    ) -> bytes:
+        """POST a file as a question and return the file that answers it; repeated where the connection breaks.
+
+        Args:
+            path: of a call that changes nothing on the server.
+            read_timeout_s: for each wait for data.
+
+        Raises:
+            NotMahtAIError: the answer goes on after ``max_bytes``.
+            ClientError: no answer, or one that is not a success.
+        """
+        headers, timeouts = {"Content-Type": content_type}, (self._timeouts[0], read_timeout_s)
+
+        def once() -> bytes:
+            with self._opened("POST", path, data=body, headers=headers, timeouts=timeouts) as response:
+                return self._body(response, max_bytes, None, task)
+
+        return self._repeated(once, task)
+
     @contextmanager
     def events(self, path: str, silence_s: float) -> Iterator[requests.Response]:
         """An answer that stays open; the body is for the caller to read, within ``explaining()``.

@@ -6,7 +6,10 @@ import json
 import queue
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
+
+import requests
 
 from MahtAILib.client.connection import Connection
 from MahtAILib.client.errors import ClientError
@@ -65,17 +68,25 @@ class JobEvents:
                 kind = response.headers.get("Content-Type", "")
                 if not kind.startswith("text/event-stream"):
                     return
-                # byte by byte: a larger read would wait for more events than there are
-                for event in server_sent_events(response.iter_content(1)):
+                for event in server_sent_events(_as_it_comes(response)):
                     if self._closed.is_set() or self._stopped.is_set():
                         return
                     if event is None:
                         continue
                     document = json.loads(event.data)
-                    if event.name != "progress" or not isinstance(document, dict):
+                    if event.name not in ("progress", "done") or not isinstance(document, dict):
                         return
                     self._inbox.put(document)
         except (ClientError, ValueError):
             return  # whoever follows is told by the None below, and asks
         finally:
             self._inbox.put(None)
+
+
+def _as_it_comes(response: requests.Response) -> Iterator[bytes]:
+    """The body in chunks as the server cut it; byte by byte where a proxy took the cuts away.
+
+    Any larger read would wait for more events than there are.
+    """
+    is_chunked = response.headers.get("Transfer-Encoding", "").lower() == "chunked"
+    return response.iter_content(None if is_chunked else 1)

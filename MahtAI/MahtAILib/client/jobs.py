@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from MahtAILib.client.background import Cancelled, OnProgress, Task, run_cancellable
+from MahtAILib.client.background import Cancelled, OnProgress, Task, run_cancellable, run_parallel
 from MahtAILib.client.connection import Connection
 from MahtAILib.client.errors import JobFailedError, NotMahtAIError
 from MahtAILib.client.job_events import JobEvents
 from MahtAILib.client.patience import DEFAULT_PATIENCE, Patience
 from MahtAILib.client.volumes import fetch
+
+PARTS = ("segmentation", "confidence", "landmarks", "measurements")
+"""Of a result, those that a client has a use for; a server may keep more for its own later use."""
+
+_AT_ONCE = 2
+
+OnJob = Callable[["Job"], None]
+"""Called with a job whenever there is news of it."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class Job:
         reason: why it failed.
         hint: what to do about that.
         problem: the server's slug for the cause.
+        preview: number of the coarse result that can be fetched while the job runs, from 1; None where there is none.
     """
 
     id: str
@@ -39,6 +49,7 @@ class Job:
     reason: str = ""
     hint: str = ""
     problem: str = ""
+    preview: int | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -138,7 +149,7 @@ def result(
     cancelled: Cancelled | None = None,
     patience: Patience = DEFAULT_PATIENCE,
 ) -> JobResult:
-    """Fetch the files and the summary of a job that succeeded; arguments as for :func:`follow`.
+    """Fetch the files (``PARTS``) and the summary of a job that succeeded; arguments as for :func:`follow`.
 
     Raises:
         DamagedTransferError: a file arrived twice with another hash than the server states.
@@ -159,11 +170,18 @@ def get_through(connection: Connection, job_id: str, task: Task, patience: Patie
     return patience.persist(task, lambda: get(connection, job_id, task))
 
 
-def follow_as_task(connection: Connection, job: Job, task: Task, patience: Patience) -> Job:
-    """Report the job's progress to the task until it has succeeded; see :func:`follow`."""
+def follow_as_task(
+    connection: Connection, job: Job, task: Task, patience: Patience, on_job: OnJob = lambda job: None
+) -> Job:
+    """Report the job's progress to the task until it has succeeded; see :func:`follow`.
+
+    Args:
+        on_job: called in the task's thread; must not block.
+    """
     events = JobEvents(connection, f"{_path(job.id)}/events", task.stopped, patience)
     try:
         while not job.is_finished:
+            on_job(job)
             running = job.state == "running" and job.stage
             task.report(job.stage if running else job.state, job.fraction if running else 0.0, job.place)
             news = events.next()
@@ -178,22 +196,31 @@ def follow_as_task(connection: Connection, job: Job, task: Task, patience: Patie
     return job
 
 
-def result_as_task(connection: Connection, job_id: str, task: Task, patience: Patience) -> JobResult:
-    """Fetch a result and report to the task; see :func:`result`."""
-    listing = patience.persist(task, lambda: connection.json("GET", f"{_path(job_id)}/result", task=task))
-    parts, summary = _parts_and_summary(listing)
-    total = sum(size for _, size in parts.values())
-    files: dict[str, bytes] = {}
-    for name, (sha256, size) in parts.items():
-        before = sum(map(len, files.values()))
+def result_as_task(
+    connection: Connection, job_id: str, task: Task, patience: Patience, wanted: Collection[str] = PARTS
+) -> JobResult:
+    """Fetch a result and report to the task; see :func:`result`.
 
-        def on_bytes(there: int, before: int = before) -> None:
-            task.report("downloading", min((before + there) / max(total, 1), 1.0))
+    Args:
+        wanted: parts to fetch, if the result has them.
+    """
+    listing = patience.persist(task, lambda: connection.json("GET", f"{_path(job_id)}/result", task=task))
+    listed, summary = _parts_and_summary(listing)
+    parts = {name: part for name, part in listed.items() if name in wanted}
+    total = sum(size for _, size in parts.values())
+    there = dict.fromkeys(parts, 0)
+
+    def fetch_part(name: str, _failed: threading.Event) -> bytes:
+        def on_bytes(count: int) -> None:
+            there[name] = count
+            task.report("downloading", min(sum(there.values()) / max(total, 1), 1.0))
 
         path = f"{_path(job_id)}/result/{quote(name, safe='')}"
-        fetch_part = partial(fetch, connection, path, sha256, size, on_bytes, task)
-        files[name] = patience.persist(task, fetch_part)
-    return JobResult(files, summary)
+        sha256, size = parts[name]
+        return patience.persist(task, lambda: fetch(connection, path, sha256, size, on_bytes, task))
+
+    files = run_parallel([partial(fetch_part, name) for name in parts], _AT_ONCE)
+    return JobResult(dict(zip(parts, files, strict=True)), summary)
 
 
 def _parts_and_summary(listing: Any) -> tuple[dict[str, tuple[str, int]], dict[str, Any]]:
@@ -212,7 +239,7 @@ def _path(job_id: str) -> str:
 
 def _job(document: object, before: Job | None = None) -> Job:
     """A job from JSON; what an event leaves out stays as it was ``before``."""
-    known: dict[str, Any] = {} if before is None else {**vars(before), "place": None}
+    known: dict[str, Any] = {} if before is None else {**vars(before), "place": None, "preview": None}
     if isinstance(document, dict):
         names = {"problem": "kind"}
         for name, accepted in _JOB_FIELDS.items():
@@ -233,5 +260,6 @@ _JOB_FIELDS: dict[str, type | tuple[type, ...]] = {
     "reason": str,
     "hint": str,
     "problem": str,
+    "preview": int,
 }
 _STATES = ("queued", "running", "succeeded", "failed", "cancelled")

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from MahtAILib.client.nrrd_header import NrrdError, NrrdHeader, check_matrix, parse_line, read_header
 
-__all__ = ["MAX_VOXELS", "NrrdError", "NrrdHeader", "NrrdVolume", "decode", "encode", "read_header"]
+__all__ = ["MAX_VOXELS", "NrrdError", "NrrdHeader", "NrrdVolume", "decode", "encode", "encode_raw", "read_header"]
 
 MAX_VOXELS = 2**30
 """What one volume may claim to hold unless the caller says otherwise: 1024³."""
@@ -77,13 +77,18 @@ def encode(
         NrrdError: a wrong number of axes, no voxel, a type that NRRD lacks, a matrix or key that cannot
             be written.
     """
-    if array.ndim not in (3, 4) or array.size == 0:
-        raise NrrdError(f"A volume has 3 axes (4 with layers in front) and voxels; this has shape {array.shape}.")
-    voxels = np.asfortranarray(_writable_type(array)).T  # C order of the transpose: i runs fastest
-    header = _header(array.shape, voxels.dtype, encoding, np.asarray(ijk_to_ras, np.float64), fields or {})
+    header, voxels = _header_and_voxels(array, ijk_to_ras, fields, encoding)
     if encoding == "gzip":
-        return header + gzip.compress(voxels.data, _COMPRESSION_LEVEL, mtime=0)
-    return b"".join((header, voxels.data))
+        return header + gzip.compress(voxels, _COMPRESSION_LEVEL, mtime=0)
+    return b"".join((header, voxels))
+
+
+def encode_raw(array: NDArray[Any], ijk_to_ras: ArrayLike) -> tuple[bytes, memoryview]:
+    """The file that ``encode`` writes, in two pieces: its header, and the voxels where they lie in memory.
+
+    The voxels are copied only where they do not lie in memory as in the file; arguments and errors as for ``encode``.
+    """
+    return _header_and_voxels(array, ijk_to_ras, None, "raw")
 
 
 def decode(data: bytes | bytearray | memoryview, max_voxels: int = MAX_VOXELS) -> NrrdVolume:
@@ -110,6 +115,16 @@ def decode(data: bytes | bytearray | memoryview, max_voxels: int = MAX_VOXELS) -
     # raw voxels are copied: after the header they lie unaligned in memory that the caller may not write
     flat = np.frombuffer(raw, header.dtype).astype(header.dtype.newbyteorder("="), copy=header.encoding == "raw")
     return NrrdVolume(flat.reshape(header.sizes[::-1]).T, header.ijk_to_ras, header.fields)
+
+
+def _header_and_voxels(
+    array: NDArray[Any], ijk_to_ras: ArrayLike, fields: Mapping[str, str] | None, encoding: str
+) -> tuple[bytes, memoryview]:
+    if array.ndim not in (3, 4) or array.size == 0:
+        raise NrrdError(f"A volume has 3 axes (4 with layers in front) and voxels; this has shape {array.shape}.")
+    voxels = np.asfortranarray(_writable_type(array)).T  # C order of the transpose: i runs fastest
+    header = _header(array.shape, voxels.dtype, encoding, np.asarray(ijk_to_ras, np.float64), fields or {})
+    return header, voxels.data.cast("B")
 
 
 def _writable_type(array: NDArray[Any]) -> NDArray[Any]:

@@ -12,8 +12,9 @@ from MahtAILib.panel.run_state import RunState
 from MahtAILib.panel.section import Section, fill_choices, fill_table, prepare_table, say
 from MahtAILib.panel.server_state import ServerState
 from MahtAILib.panel.settings import Settings
-from MahtAILib.panel.task import BRAIN, Task
+from MahtAILib.panel.task import BRAIN, MODEL_PARAMETERS, Task
 from MahtAILib.panel.topics import Topic
+from MahtAILib.panel.upload_ahead import UploadAhead
 from MahtAILib.scene.parameters import Parameters
 
 
@@ -33,12 +34,14 @@ class AISection(Section):
         topics: tuple[Topic, ...],
         options_changed: Callable[[], None],
         settings: Settings,
+        ahead: UploadAhead,
     ) -> None:
         super().__init__("AI")
         self._parameters = parameters
         self._server, self._run, self._task = server, run, task
         self._options_changed = options_changed
         self._settings = settings
+        self._ahead = ahead
         self._problem: ExplainedError | None = None
         ui = self.ui
         self._options = {
@@ -55,6 +58,8 @@ class AISection(Section):
         server.changed.subscribe(self._forget_problem)
         for topic in (server.changed, run.changed, *topics):
             topic.subscribe(self.refresh)
+        run.progressed.subscribe(self._show_progress)
+        ahead.changed.subscribe(self._show_ahead)
 
     def refresh(self) -> None:
         """Show how things stand."""
@@ -68,6 +73,13 @@ class AISection(Section):
         ui.runButton.enabled = not run.is_running
         ui.cancelButton.enabled = run.is_running
         ui.runProgressBar.setVisible(run.is_running)
+        self._show_progress()
+        self._show_ahead()
+        self._show_findings()
+
+    def _show_progress(self) -> None:
+        """How far a run is; called many times a second."""
+        ui, run = self.ui, self._run
         if run.progress is not None:
             self._problem = None
             stage, fraction, place = run.progress
@@ -75,7 +87,11 @@ class AISection(Section):
             say(ui.runStateLabel, stage_words(stage, place))
         else:
             say(ui.runStateLabel, run.message, self._problem or run.error)
-        self._show_findings()
+        words = _("A coarse preview is shown; the full result follows …") if run.has_preview else ""
+        say(ui.previewLabel, words)
+
+    def _show_ahead(self) -> None:
+        say(self.ui.aheadLabel, _("The images are on the server.") if self._ahead.is_ready else "")
 
     def start(self, *_arguments: object) -> None:
         """The reader pressed Run."""
@@ -140,7 +156,7 @@ class AISection(Section):
 
     @property
     def _model_parameter(self) -> str:
-        return "model" if self._task().id == BRAIN else "landmark_model"
+        return MODEL_PARAMETERS[self._task().id]
 
     def _model_chosen(self, *_arguments: object) -> None:
         self._parameters().set(self._model_parameter, str(self.ui.modelComboBox.currentData or ""))

@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 _PUMP_MS = 2
 _YIELD_S = 0.001
+_DELIVERY_S = 0.01
+"""After so long the answers that are left wait for the next turn, and what the reader does comes first."""
 
 
 class Errand(Generic[T]):
@@ -40,6 +42,7 @@ class Errand(Generic[T]):
         self.cancelled = threading.Event()
         self._report = report
         self._on_progress: Callable[[str, float, int | None], None] | None = None
+        self._on_preview: Callable[[Any], None] | None = None
 
     def cancel(self) -> None:
         """Stop the work as soon as it can be stopped."""
@@ -49,6 +52,11 @@ class Errand(Generic[T]):
         """To be called by the work: how far it is."""
         if self._on_progress is not None:
             self._report(partial(self._on_progress, stage, fraction, place))
+
+    def preview(self, preview: Any) -> None:
+        """To be called by the work: something to show before it ends."""
+        if self._on_preview is not None:
+            self._report(partial(self._on_preview, preview))
 
 
 class Background:
@@ -67,12 +75,18 @@ class Background:
         self._pump.setInterval(_PUMP_MS)
         self._pump.timeout.connect(self._deliver)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether an errand is under way."""
+        return bool(self._errands)
+
     def run(
         self,
         work: Callable[[Errand[T]], T],
         on_done: Callable[[T], None],
         on_failed: Callable[[ExplainedError], None],
         on_progress: Callable[[str, float, int | None], None] | None = None,
+        on_preview: Callable[[Any], None] | None = None,
     ) -> Errand[T]:
         """Do ``work`` in a thread.
 
@@ -81,9 +95,10 @@ class Background:
             on_done: gets what the work returned.
             on_failed: gets what went wrong; a ``CancelledError`` when it was cancelled.
             on_progress: stage, fraction 0..1, place in the queue or None.
+            on_preview: gets what the work has to show before its end.
         """
         errand: Errand[T] = Errand(self._answers.put)
-        errand._on_progress = on_progress
+        errand._on_progress, errand._on_preview = on_progress, on_preview
         self._errands.add(errand)
         thread = threading.Thread(
             target=self._work, args=(errand, work, on_done, on_failed), daemon=True, name="MahtAI panel"
@@ -122,7 +137,8 @@ class Background:
         answer()
 
     def _deliver(self) -> None:
-        while not self._closed:
+        stop_at = time.perf_counter() + _DELIVERY_S
+        while not self._closed and time.perf_counter() < stop_at:
             try:
                 answer = self._answers.get_nowait()
             except queue.Empty:
@@ -132,9 +148,9 @@ class Background:
             except Exception as error:  # a slot must not raise
                 log.exception("MahtAI: an answer could not be shown")
                 self._on_fault(unexpected(error))
-        if self._errands:
+        if self._errands and self._answers.empty():
             time.sleep(_YIELD_S)
-        elif self._answers.empty():
+        elif not self._errands and self._answers.empty():
             self._pump.stop()
 
 

@@ -33,6 +33,20 @@ class SentImage:
     taken: VolumeOut
     node_id: str
 
+    @property
+    def volumes(self) -> dict[str, StudyVolume]:
+        """The image, by its channel."""
+        return {CEPHALOGRAM: self.image}
+
+    @property
+    def key(self) -> object:
+        """The same for the same image in the same state."""
+        return self.taken.key
+
+    def is_still(self, node: Any) -> bool:
+        """Whether this is what would be taken of a node now."""
+        return self.node_id == node.GetID() and not self.taken.is_gone() and not self.taken.has_changed()
+
     def changed_since(self) -> list[str]:
         """What the reader should know if the image was changed or deleted meanwhile."""
         if self.taken.is_gone():
@@ -55,6 +69,7 @@ class ImageState:
         self._scene = scene
         self._parameters = parameters
         self._tag_reader = tag_reader
+        self._sent: SentImage | None = None
 
     @property
     def node(self) -> Any:
@@ -177,7 +192,7 @@ class ImageState:
             self._calibrate(Calibration(mm_per_unit, _("From a saved version.")))
 
     def take(self) -> SentImage:
-        """Copy the image for a run.
+        """The grey values of the image as it is now; they are taken out of the scene once, until it changes.
 
         Raises:
             ExplainedError: there is none, or it cannot be used.
@@ -186,8 +201,10 @@ class ImageState:
             raise ExplainedError(
                 _("No cephalogram is chosen."), _("Load one (PNG, JPEG, TIFF or DICOM) and choose it above.")
             )
-        taken = flat_image_out(self.node)
-        return SentImage(StudyVolume(taken.array, taken.ijk_to_ras), taken, self.node.GetID())
+        if self._sent is None or not self._sent.is_still(self.node):
+            taken = flat_image_out(self.node)
+            self._sent = SentImage(StudyVolume(taken.array, taken.ijk_to_ras), taken, self.node.GetID())
+        return self._sent
 
     def volumes(self) -> dict[str, StudyVolume]:
         """The image as a case has it; empty without one.

@@ -88,6 +88,15 @@ class LandmarkTask:
         """In a thread: run, fetch, decode."""
         return run_model(connection, sent.image, model, options, errand)
 
+    def warm_up(self) -> None:
+        """Nothing: the panel measures once when it is opened for cephalograms."""
+
+    def show_preview(self, preview: Any) -> None:
+        """Landmarks have none."""
+
+    def remove_preview(self) -> None:
+        """Landmarks have none."""
+
     def place(self, outcome: Outcome, sent: SentImage, url: str) -> str:
         """The landmarks as one step; those of an image that is no longer chosen choose it again."""
         origin = provenance_of(outcome.result, url, outcome.file.provenance)

@@ -14,6 +14,7 @@ from MahtAILib.local_server.folders import config_folder, read_token
 from MahtAILib.panel.ai_section import AISection
 from MahtAILib.panel.background import Background
 from MahtAILib.panel.ceph_panel import CephPanel
+from MahtAILib.panel.correction_state import CorrectionState
 from MahtAILib.panel.local_state import LocalState
 from MahtAILib.panel.review_section import ReviewSection
 from MahtAILib.panel.review_state import ReviewState
@@ -26,8 +27,9 @@ from MahtAILib.panel.server_state import ServerState
 from MahtAILib.panel.settings import Settings
 from MahtAILib.panel.study_section import StudySection
 from MahtAILib.panel.study_state import StudyState
-from MahtAILib.panel.task import BRAIN, CEPHALOMETRY, Task
+from MahtAILib.panel.task import BRAIN, CEPHALOMETRY, MODEL_PARAMETERS, Task
 from MahtAILib.panel.task_section import TaskSection
+from MahtAILib.panel.upload_ahead import UploadAhead
 from MahtAILib.panel.versions_state import VersionsState
 from MahtAILib.scene.parameters import Parameters
 from MahtAILib.scene.watch import SceneWatch
@@ -55,10 +57,12 @@ class Panel:
         self.local = LocalState(self.background, self.server)
         self.study = StudyState(scene, self.parameters, tag_reader)
         self.review = ReviewState(scene, self.parameters, self.study, self.background)
+        self.correction = CorrectionState(self.background, self.server, self.review)
         self.segmentation = SegmentationTask(self.parameters, self.study, self.review)
         self.run = RunState(self.background, self.server, self.task)
         self.versions = VersionsState(self.background, Spool(settings.folder / "unsent"), self.server, self.task)
         self.ceph = CephPanel(scene, self.parameters, tag_reader, self.versions, self.background, settings.folder)
+        self.ahead = UploadAhead(self.background, self.server, self.run, self.task, self.model, self.settings)
         self._make_sections()
         for section in self.sections:
             section.set_scene(scene)
@@ -89,8 +93,9 @@ class Panel:
             (*changes, self.study.changed, self.ceph.image.changed),
             self.study.changed.publish,
             self.settings,
+            self.ahead,
         )
-        self.review_section = ReviewSection(self._scene, self.parameters, self.study, self.review)
+        self.review_section = ReviewSection(self._scene, self.parameters, self.study, self.review, self.correction)
         self.save_section = SaveSection(
             self.parameters,
             self.server,
@@ -124,6 +129,11 @@ class Panel:
     def task(self) -> Task:
         """What the panel does now."""
         return self.ceph.task if self.parameters().get("task") == CEPHALOMETRY else self.segmentation
+
+    def model(self) -> str:
+        """Id of the model that the present task would run; empty where there is none."""
+        task = self.task().id
+        return self.server.model_for(task, self.parameters().get(MODEL_PARAMETERS[task]))
 
     def choose_task(self, task: str) -> None:
         """Do this from now on; what belongs to the other task stays in the scene."""
@@ -159,6 +169,7 @@ class Panel:
         self.review_section.close()
         self.ceph.close()
         self.run.cancel()
+        self.ahead.stop()
         self.local.close()
         self.background.close()
         for section in self.sections:
@@ -185,8 +196,7 @@ class Panel:
                 self._in_front().enter()
             self._shown_task = task.id
             self.ceph.show(is_ceph)
-            if self.review.node is not None:
-                self.review.show_at_all(not is_ceph)
+            self.review.show_at_all(not is_ceph)
             self._listed_for = []
             self._images_changed()
         self.task_section.refresh()
@@ -220,6 +230,8 @@ class Panel:
 
     def _scene_closing(self) -> None:
         self.run.abandon(_("The scene was closed, so the run was stopped."))
+        self.correction.abandon()
+        self.ahead.stop()
         for task in (self.segmentation, self.ceph.task):
             self.versions.keep_draft(self.settings.folder / "drafts", task)
         self.review.stop()
@@ -246,6 +258,7 @@ class Panel:
 
     def _images_changed(self) -> None:
         """Other images have other versions."""
+        self.ahead.look()
         volumes = self.task().volume_ids()
         if volumes != self._listed_for:
             self._listed_for = volumes

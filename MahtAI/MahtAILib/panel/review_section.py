@@ -8,6 +8,8 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from MahtAILib.panel.correction_section import KEY, CorrectionSection
+from MahtAILib.panel.correction_state import CorrectionState
 from MahtAILib.panel.review_state import ReviewState, VolumeRow
 from MahtAILib.panel.section import (
     Keys,
@@ -44,10 +46,19 @@ _EFFECTS = [
 
 
 class ReviewSection(Section):
-    """Shows ``ReviewState`` and holds the segment editor."""
+    """Shows ``ReviewState`` and holds the segment editor.
+
+    Attributes:
+        correction: the part with the local correction, above the segment editor.
+    """
 
     def __init__(
-        self, scene: Any, parameters: Callable[[], Parameters], study: StudyState, review: ReviewState
+        self,
+        scene: Any,
+        parameters: Callable[[], Parameters],
+        study: StudyState,
+        review: ReviewState,
+        correction: CorrectionState,
     ) -> None:
         super().__init__("Review")
         self._scene = scene
@@ -57,6 +68,9 @@ class ReviewSection(Section):
         self._editor = ui.segmentEditorWidget
         self._edited_node: Any = None
         self._set_up_editor()
+        self.correction = CorrectionSection(correction, review)
+        column = ui.reviewCollapsibleButton.layout()
+        column.insertWidget(column.indexOf(self._editor), self.correction.widget)
         review.save_state = self._save_state
         prepare_table(ui.volumesTable)
         ui.segmentationSelector.connect("nodeActivated(vtkMRMLNode*)", self._review.choose)
@@ -68,7 +82,7 @@ class ReviewSection(Section):
         ui.nextButton.clicked.connect(lambda *_arguments: self._review.go(1))
         ui.previousButton.clicked.connect(lambda *_arguments: self._review.go(-1))
         self._count_later = single_shot(_TABLE_DELAY_MS, self._show_volumes)
-        self._keys = Keys({"Ctrl+Right": self._goer(1), "Ctrl+Left": self._goer(-1)})
+        self._keys = Keys({"Ctrl+Right": self._goer(1), "Ctrl+Left": self._goer(-1), KEY: self.correction.start})
         self._is_open = False
         self._came_unseen = False
         review.changed.subscribe(self.refresh)
@@ -76,6 +90,8 @@ class ReviewSection(Section):
         # in a turn of its own, so that Slicer is not held up by both
         self._show_soon = single_shot(0, self._show_what_arrived)
         review.arrived.subscribe(self._show_soon.start)
+        self._preview_soon = single_shot(0, self._show_preview)
+        review.previewed.subscribe(self._preview_soon.start)
 
     def enter(self) -> None:
         """The panel is in front: its keys work, and what came meanwhile is shown."""
@@ -100,6 +116,7 @@ class ReviewSection(Section):
         """The panel goes away."""
         self._count_later.stop()
         self._show_soon.stop()
+        self._preview_soon.stop()
 
     def give_editor_node(self) -> None:
         """The segment editor needs a node of the present scene."""
@@ -141,13 +158,23 @@ class ReviewSection(Section):
         self._came_unseen = not self._is_open
         if self._came_unseen:
             return
+        self._fill_views()
+        if self._review.position < 0:
+            self._review.go(1)
+
+    def _show_preview(self) -> None:
+        """Four views and the middle of what the preview found."""
+        if self._is_open:
+            self._fill_views()
+            if self._review.preview_ras_mm is not None:
+                views.jump(self._scene, self._review.preview_ras_mm)
+
+    def _fill_views(self) -> None:
         manager = slicer.app.layoutManager()
         if manager is not None and manager.layout == LAYOUT_ID:
             self._study.show()
         else:
             self.show_views()
-        if self._review.position < 0:
-            self._review.go(1)
 
     def _set_up_editor(self) -> None:
         editor = self._editor

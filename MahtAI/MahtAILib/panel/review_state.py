@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from MahtAILib.client.geometry import Geometry
@@ -19,9 +18,10 @@ from MahtAILib.scene import views
 from MahtAILib.scene.doubt import Place, doubtful_places, doubtful_slices
 from MahtAILib.scene.edits import EditWatch, not_by_the_reader
 from MahtAILib.scene.parameters import Parameters
+from MahtAILib.scene.preview import middle_ras_mm, preview_of, remove_preview, show_preview
 from MahtAILib.scene.provenance import Provenance, read_provenance, update_provenance
 from MahtAILib.scene.results import JOB_ATTRIBUTE, confidence_of, place_confidence, place_segmentation
-from MahtAILib.scene.segments import segment_names, volumes_ml
+from MahtAILib.scene.segments import Prepared, segment_names, volumes_ml
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ class ReviewState:
         changed: another segmentation, other places, another look.
         edited: the reader edited the segmentation.
         arrived: a result or a saved version was brought into the scene.
+        previewed: a preview was.
         places, slices: doubtful ones, the most doubtful first.
+        preview_ras_mm: where there is most to see in the preview.
         position: index of the place that was gone to last, -1 before the first.
 
     ``save_state`` is set by whoever has the segment editor: it makes the next change of a node undoable.
@@ -51,9 +53,11 @@ class ReviewState:
         self.changed = Topic()
         self.edited = Topic()
         self.arrived = Topic()
+        self.previewed = Topic()
         self.places: list[Place] = []
         self.slices: list[Place] = []
         self.position = -1
+        self.preview_ras_mm: tuple[float, float, float] | None = None
         self.save_state: Callable[[Any], None] = lambda node: None
         self._scene = scene
         self._parameters = parameters
@@ -96,13 +100,17 @@ class ReviewState:
 
     def show_result(
         self,
-        segmentation: Segmentation,
-        confidence: tuple[NDArray[Any], Geometry] | None,
+        segmentation: Prepared | Segmentation,
+        confidence: tuple[Any, Geometry] | None,
         places: list[Place],
         slices: list[Place],
         provenance: Provenance,
     ) -> str:
-        """Bring a result into the scene; returns what the reader should know."""
+        """Bring a result into the scene; returns what the reader should know.
+
+        Args:
+            confidence: percent [i, j, k] or an image of it, and its geometry.
+        """
         before = self.node
         after = self.place(segmentation, provenance)
         parameters = self._parameters()
@@ -118,7 +126,17 @@ class ReviewState:
             )
         return ""
 
-    def place(self, segmentation: Segmentation, provenance: Provenance) -> Any:
+    def show_preview(self, preview: Prepared) -> None:
+        """Show a coarse result; the segmentation under review is not touched."""
+        self.preview_ras_mm = middle_ras_mm(preview)
+        show_preview(self._scene, preview, not self._is_hidden)
+        self.previewed.publish()
+
+    def remove_preview(self) -> None:
+        """The full result is there, or will not come."""
+        remove_preview(self._scene)
+
+    def place(self, segmentation: Prepared | Segmentation, provenance: Provenance) -> Any:
         """Bring segments into the scene as one step of undo; returns the node under review from now on."""
         before = self.node
         with not_by_the_reader():
@@ -156,6 +174,9 @@ class ReviewState:
         self._is_hidden = not shown
         if self.node is not None and self.node.GetDisplayNode() is not None:
             self.node.GetDisplayNode().SetVisibility(shown)
+        preview = preview_of(self._scene)
+        if preview is not None:
+            preview.GetDisplayNode().SetVisibility(shown)
 
     def line_up(self) -> None:
         """Show the sequences as the server registered them, or as they were scanned, as the parameters say."""

@@ -19,20 +19,26 @@ class RunState:
     """Runs a model of the panel's task on its images.
 
     Attributes:
+        changed: a run began or ended.
+        progressed: a run is at another stage, or has a preview to show.
         progress: stage, fraction 0..1 and place in the queue while a run is under way; None otherwise.
         message: how the last run ended, for the reader.
         error: why it failed, or None.
+        has_preview: a coarse result is shown until the full one is there.
     """
 
     def __init__(self, background: Background, server: ServerState, task: Callable[[], Task]) -> None:
         self.changed = Topic()
+        self.progressed = Topic()
         self.progress: tuple[str, float, int | None] | None = None
         self.message = ""
         self.error: ExplainedError | None = None
+        self.has_preview = False
         self._background = background
         self._server = server
         self._task = task
         self._errand: Errand[Any] | None = None
+        self._running: Task | None = None
 
     @property
     def is_running(self) -> bool:
@@ -59,7 +65,6 @@ class RunState:
 
         def done(outcome: Any) -> None:
             if self._errand is errand:
-                self._end()
                 self._placed(task, outcome, sent, connection.url)
 
         def failed(error: ExplainedError) -> None:
@@ -70,10 +75,16 @@ class RunState:
         def progressed(stage: str, fraction: float, place: int | None) -> None:
             if self._errand is errand:
                 self.progress = (stage, fraction, place)
-                self.changed.publish()
+                self.progressed.publish()
 
-        errand = self._background.run(work, done, failed, progressed)
-        self._errand = errand
+        def previewed(preview: Any) -> None:
+            if self._errand is errand:
+                task.show_preview(preview)
+                self.has_preview = True
+                self.progressed.publish()
+
+        errand = self._background.run(work, done, failed, progressed, previewed)
+        self._errand, self._running = errand, task
         self.changed.publish()
 
     def cancel(self) -> None:
@@ -90,10 +101,15 @@ class RunState:
             self.changed.publish()
 
     def _end(self) -> None:
-        self._errand, self.progress = None, None
+        if self.has_preview and self._running is not None:
+            self._running.remove_preview()
+        self._errand, self._running, self.progress, self.has_preview = None, None, None, False
 
     def _placed(self, task: Task, outcome: Any, sent: Sent, url: str) -> None:
-        where = task.place(outcome, sent, url)
+        try:
+            where = task.place(outcome, sent, url)
+        finally:
+            self._end()
         seconds = float(outcome.result.summary.get("timings_s", {}).get("total", 0))
         done = _("Done: {seconds:.1f} s on the server.").format(seconds=seconds)
         self.message = " ".join(part for part in (done, where, *sent.changed_since()) if part)

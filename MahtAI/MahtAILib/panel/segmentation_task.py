@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from MahtAILib.client import nrrd
@@ -16,14 +15,16 @@ from MahtAILib.client.connection import Connection
 from MahtAILib.client.geometry import Geometry
 from MahtAILib.client.segmentation import Segmentation
 from MahtAILib.client.study import StudyResult, StudyVolume, segment_study
+from MahtAILib.errors import ExplainedError
 from MahtAILib.panel.background import Errand
 from MahtAILib.panel.review_state import ReviewState
 from MahtAILib.panel.study_state import Sent, StudyState
 from MahtAILib.panel.task import BRAIN, ForFile, Words
 from MahtAILib.scene.doubt import Place, doubtful_places, doubtful_slices
+from MahtAILib.scene.images import plain_image
 from MahtAILib.scene.parameters import Parameters
 from MahtAILib.scene.provenance import Provenance
-from MahtAILib.scene.segments import geometry_of, take_segments
+from MahtAILib.scene.segments import Prepared, geometry_of, prepare_segments, take_segments
 from MahtAILib.scene.sequences import SHORT_NAMES, SLOTS
 
 OPTIONS = ("register", "brain_mask", "check_sequences")
@@ -31,11 +32,15 @@ OPTIONS = ("register", "brain_mask", "check_sequences")
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A result, made ready in the thread so that nothing is left to compute on the main thread."""
+    """A result, made ready in the thread so that nothing is left to compute on the main thread.
+
+    Attributes:
+        confidence: image in percent, and its geometry.
+    """
 
     result: StudyResult
-    segmentation: Segmentation
-    confidence: tuple[NDArray[Any], Geometry] | None
+    segmentation: Prepared
+    confidence: tuple[Any, Geometry] | None
     places: list[Place]
     slices: list[Place]
 
@@ -87,7 +92,7 @@ class SegmentationTask:
         return {name: self._parameters().get(name) for name in OPTIONS}
 
     def take(self, options: Mapping[str, str]) -> Sent:
-        """The voxels of the study."""
+        """The voxels of the study, shared with the scene."""
         return self._study.take(options.get("register", "auto"))
 
     def work(
@@ -96,9 +101,21 @@ class SegmentationTask:
         """In a thread: run, fetch, decode, find the doubtful places."""
         return run_model(connection, sent.volumes, model, options, errand)
 
+    def warm_up(self) -> None:
+        """In a thread: what looks for doubtful places takes as long to import as all else."""
+        from scipy import ndimage  # noqa: F401
+
+    def show_preview(self, preview: Prepared) -> None:
+        """Outlines, marked as coarse."""
+        self._review.show_preview(preview)
+
+    def remove_preview(self) -> None:
+        """Take them away."""
+        self._review.remove_preview()
+
     def place(self, outcome: Outcome, sent: Sent, url: str) -> str:
         """The segmentation as one step of undo, the doubtful places beside it."""
-        origin = provenance_of(outcome.result, url, outcome.segmentation.provenance)
+        origin = provenance_of(outcome.result, url, outcome.segmentation.segmentation.provenance)
         return self._review.show_result(
             outcome.segmentation, outcome.confidence, outcome.places, outcome.slices, origin
         )
@@ -158,13 +175,21 @@ def run_model(
         ClientError: what went wrong on the way; a ``CancelledError`` if it was cancelled.
         SegmentationError: the server's result cannot be read.
     """
-    result = segment_study(connection, volumes, model, options, errand.progress, errand.cancelled)
-    segmentation = files.decode(result.segmentation)
+
+    def on_preview(data: bytes) -> None:
+        with suppress(ExplainedError):  # an extra: the full result follows
+            errand.preview(prepare_segments(files.decode(data)))
+
+    result = segment_study(
+        connection, volumes, model, options, errand.progress, errand.cancelled, on_preview=on_preview
+    )
+    segmentation = prepare_segments(files.decode(result.segmentation))
     confidence, places, slices = None, [], []
     if result.confidence is not None:
         volume = nrrd.decode(result.confidence)
-        confidence = (np.asarray(volume.array), Geometry(volume.array.shape, volume.ijk_to_ras))
-        places, slices = doubtful_places(*confidence), doubtful_slices(*confidence)
+        geometry = Geometry(volume.array.shape, volume.ijk_to_ras)
+        places, slices = doubtful_places(volume.array, geometry), doubtful_slices(volume.array, geometry)
+        confidence = (plain_image(volume.array), geometry)
     return Outcome(result, segmentation, confidence, places, slices)
 
 

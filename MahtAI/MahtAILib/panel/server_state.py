@@ -105,6 +105,11 @@ class ServerState:
         """Models of a task that can run."""
         return [model for model in self.models if model.get("task") == task and model.get("state") == "ready"]
 
+    def model_for(self, task: str, wanted: str) -> str:
+        """Id of the wanted model if it can run, else of the first one that can; empty where there is none."""
+        ready = [str(model["id"]) for model in self.models_for(task)]
+        return wanted if wanted in ready else next(iter(ready), "")
+
     def _ask(self, url: str, typed: str) -> Answer:
         """In a thread.
 

@@ -9,7 +9,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from MahtAILib.client.geometry import Geometry
-from MahtAILib.client.study import StudyVolume
+from MahtAILib.client.study import Identity, StudyVolume
 from MahtAILib.errors import ExplainedError
 from MahtAILib.panel.topics import Topic
 from MahtAILib.scene import views
@@ -26,12 +26,17 @@ class Sent:
     """What was taken for a run.
 
     Attributes:
-        volumes: slot → voxels, copied, and where they lie.
+        volumes: slot → voxels and where they lie; shared with the scene.
         taken: slot → the same, with what is needed to see later changes.
     """
 
     volumes: Mapping[str, StudyVolume]
     taken: Mapping[str, VolumeOut]
+
+    @property
+    def key(self) -> object:
+        """The same for the same volumes in the same state."""
+        return [(slot, out.key) for slot, out in self.taken.items()]
 
     def changed_since(self) -> list[str]:
         """A sentence for each volume that was changed or deleted meanwhile."""
@@ -64,6 +69,7 @@ class StudyState:
         self._scene = scene
         self._parameters = parameters
         self._tag_reader = tag_reader
+        self._identities: dict[tuple[object, ...], Identity] = {}
         # a view never shows another volume than the one in its slot
         self.changed.subscribe(self.show)
 
@@ -130,7 +136,7 @@ class StudyState:
         return check({slot: volume for slot in SLOTS if (volume := self.volume(slot)) is not None}, register)
 
     def take(self, register: str) -> Sent:
-        """Copy the voxels of the study for a run.
+        """The voxels of the study as they are now, for a run.
 
         Raises:
             ExplainedError: the study cannot be used, and why.
@@ -141,7 +147,7 @@ class StudyState:
         return self._taken()
 
     def volumes(self) -> dict[str, StudyVolume]:
-        """Slot → voxels, copied, and where they lie.
+        """Slot → voxels and where they lie; shared with the scene.
 
         Raises:
             ExplainedError: a volume cannot be used.
@@ -150,7 +156,11 @@ class StudyState:
 
     def _taken(self) -> Sent:
         taken = {slot: volume_out(volume) for slot in SLOTS if (volume := self.volume(slot)) is not None}
-        return Sent({slot: StudyVolume(out.array, out.ijk_to_ras) for slot, out in taken.items()}, taken)
+        # a volume that was hashed needs not be hashed again while it is as it was
+        known = {out.key: self._identities.get(out.key, Identity()) for out in taken.values()}
+        self._identities = known
+        volumes = {slot: StudyVolume(out.array, out.ijk_to_ras, known[out.key], True) for slot, out in taken.items()}
+        return Sent(volumes, taken)
 
     def reference(self) -> Any:
         """The volume node on whose grid the result lies, or None."""

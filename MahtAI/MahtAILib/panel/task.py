@@ -15,6 +15,9 @@ from MahtAILib.scene.provenance import Provenance
 BRAIN = "brain-tumour"
 CEPHALOMETRY = "cephalometry"
 
+MODEL_PARAMETERS = {BRAIN: "model", CEPHALOMETRY: "landmark_model"}
+"""Task → the parameter that holds the model that the reader chose for it."""
+
 
 @dataclass(frozen=True)
 class Words:
@@ -40,7 +43,18 @@ class Words:
 
 
 class Sent(Protocol):
-    """What was taken for a run."""
+    """What was taken for a run.
+
+    Attributes:
+        volumes: channel → pixels and where they lie.
+        key: the same for the same images in the same state.
+    """
+
+    @property
+    def volumes(self) -> Mapping[str, StudyVolume]: ...  # noqa: D102
+
+    @property
+    def key(self) -> object: ...  # noqa: D102
 
     def changed_since(self) -> list[str]:
         """A sentence for each image that was changed or deleted meanwhile."""
@@ -91,7 +105,7 @@ class Task(Protocol):
         """Of a run, as the reader set them."""
 
     def take(self, options: Mapping[str, str]) -> Sent:
-        """Copy the images for a run.
+        """The images as they are now, for a run.
 
         Raises:
             ExplainedError: they cannot be used, and why.
@@ -106,6 +120,15 @@ class Task(Protocol):
             ExplainedError: what went wrong on the way; a ``CancelledError`` if it was cancelled.
         """
 
+    def warm_up(self) -> None:
+        """In a thread: load what the first result will need."""
+
+    def show_preview(self, preview: Any) -> None:
+        """Show what ``work`` offered before its end, marked as coarse; it is never the reader's."""
+
+    def remove_preview(self) -> None:
+        """Take it away again."""
+
     def place(self, outcome: Any, sent: Any, url: str) -> str:
         """Bring a result into the scene as one step that can be undone; returns what the reader should know."""
 
@@ -119,7 +142,7 @@ class Task(Protocol):
         """Whether no image is chosen."""
 
     def volumes(self) -> dict[str, StudyVolume]:
-        """Slot → pixels, copied, and where they lie.
+        """Slot → pixels and where they lie.
 
         Raises:
             ExplainedError: an image cannot be used.

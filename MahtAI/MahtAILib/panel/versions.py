@@ -15,7 +15,7 @@ from MahtAILib.client.connection import Connection
 from MahtAILib.client.errors import RequestRefusedError
 from MahtAILib.client.spool import FlushReport, Spool
 from MahtAILib.client.study import StudyVolume
-from MahtAILib.client.volumes import Blob, pack
+from MahtAILib.client.volumes import Blob
 from MahtAILib.scene import provenance as origins
 from MahtAILib.scene.provenance import Provenance
 
@@ -51,7 +51,7 @@ def keep_and_send(
     """
     blobs: dict[str, Blob] = {}
     if not case:
-        blobs = {slot: pack(volume.array, volume.ijk_to_ras) for slot, volume in volumes.items()}
+        blobs = {slot: volume.pack() for slot, volume in volumes.items()}
         inputs = dict(inputs) or {slot: blob.sha256 for slot, blob in blobs.items()}
     key = spool.add(
         url,

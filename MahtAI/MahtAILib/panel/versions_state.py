@@ -12,7 +12,6 @@ from slicer.i18n import tr as _
 
 from MahtAILib.client.cases import Case, LabelVersion, NewLabel
 from MahtAILib.client.spool import FlushReport, Spool
-from MahtAILib.client.volumes import pack
 from MahtAILib.errors import ExplainedError
 from MahtAILib.panel.background import Background, Errand
 from MahtAILib.panel.server_state import ServerState
@@ -169,7 +168,7 @@ class VersionsState:
         asked = task.volume_ids()
 
         def work(_errand: Errand[Any]) -> list[tuple[Case, LabelVersion]]:
-            inputs = known or {slot: pack(one.array, one.ijk_to_ras).sha256 for slot, one in volumes.items()}
+            inputs = known or {slot: one.identify() for slot, one in volumes.items()}
             return versions_of(connection, inputs)
 
         def done(found: list[tuple[Case, LabelVersion]]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MahtAILib.client.geometry import Geometry
+from MahtAILib.scene.images import filled_box
 
 _NEIGHBOURHOOD_MM = 5.0
 _BLOCK_MM = 2.0
@@ -48,10 +49,10 @@ def doubtful_places(confidence: NDArray[Any], geometry: Geometry) -> list[Place]
     """
     from scipy import ndimage  # here, because importing it takes as long as all else that opening the panel needs
 
-    doubt, offset = _doubt(confidence)
-    if doubt.size == 0:
+    percent, offset = _doubt(confidence)
+    if percent.size == 0:
         return []
-    doubt, grid = _coarse(doubt, offset, geometry)
+    doubt, grid = _coarse(percent, offset, geometry)
     size = [max(1, round(_NEIGHBOURHOOD_MM / spacing)) for spacing in grid.spacing_mm]
     smooth = ndimage.uniform_filter(doubt, size, mode="constant")
     places = _places(smooth, (0, 0, 0), grid, 0)
@@ -59,21 +60,35 @@ def doubtful_places(confidence: NDArray[Any], geometry: Geometry) -> list[Place]
 
 
 def _coarse(
-    doubt: NDArray[np.float32], offset: Sequence[int], geometry: Geometry
+    doubt: NDArray[np.uint8], offset: Sequence[int], geometry: Geometry
 ) -> tuple[NDArray[np.float32], Geometry]:
-    """Means over blocks of about 2 mm, and where they lie; the filters hold Python's lock, and Slicer waits for it.
+    """Means over blocks of about 2 mm, 0..1, and where they lie.
+
+    The filters hold Python's lock, and Slicer waits for it.
 
     Args:
+        doubt: [i, j, k], percent.
         offset: index in ``geometry`` of the first voxel of ``doubt``.
     """
     block = [max(1, round(_BLOCK_MM / spacing)) for spacing in geometry.spacing_mm]
-    padded = np.pad(doubt, [(0, -count % side) for count, side in zip(doubt.shape, block, strict=True)])
-    counts = [count // side for count, side in zip(padded.shape, block, strict=True)]
-    split = padded.reshape(counts[0], block[0], counts[1], block[1], counts[2], block[2])
+    sums: NDArray[Any] = doubt
+    for axis, side in enumerate(block):
+        sums = _sums_along(sums, axis, side)
     to_fine = np.diag([*(float(side) for side in block), 1.0])
     to_fine[:3, 3] = np.array(offset) + (np.array(block) - 1) / 2
-    means = np.asarray(split.mean(axis=(1, 3, 5)), np.float32)
-    return means, Geometry(counts, geometry.ijk_to_ras @ to_fine)
+    means = sums.astype(np.float32) / (100 * np.prod(block))
+    return np.asarray(means, np.float32), Geometry(means.shape, geometry.ijk_to_ras @ to_fine)
+
+
+def _sums_along(values: NDArray[Any], axis: int, side: int) -> NDArray[np.uint32]:
+    """Sums of each ``side`` neighbours along an axis; past the end there is nothing to add."""
+    count = -(-values.shape[axis] // side)
+    shape = [*values.shape[:axis], count, *values.shape[axis + 1 :]]
+    sums = np.zeros(shape, np.uint32, order="F")
+    for start in range(side):
+        every = values[(slice(None),) * axis + (slice(start, None, side),)]
+        sums[(slice(None),) * axis + (slice(0, every.shape[axis]),)] += every
+    return sums
 
 
 def _places(smooth: NDArray[np.float32], offset: Sequence[int], geometry: Geometry, level: int) -> list[Place]:
@@ -115,7 +130,7 @@ def doubtful_slices(confidence: NDArray[Any], geometry: Geometry) -> list[Place]
         return []
     axis = slice_axis(geometry)
     others = tuple(other for other in range(3) if other != axis)
-    mass = doubt.sum(axis=others)
+    mass = doubt.sum(axis=others, dtype=np.int64)
     apart = max(1, round(_SLICES_APART_MM / geometry.spacing_mm[axis]))
     chosen: list[int] = []
     for index in np.argsort(-mass, kind="stable"):
@@ -125,12 +140,12 @@ def doubtful_slices(confidence: NDArray[Any], geometry: Geometry) -> list[Place]
             chosen.append(int(index))
     places = []
     for index in chosen:
-        plane = np.take(doubt, index, axis=axis)
+        plane = doubt[(slice(None),) * axis + (index,)]
         first, second = np.unravel_index(int(plane.argmax()), plane.shape)
         found = [0, 0, 0]
         found[axis], found[others[0]], found[others[1]] = index, int(first), int(second)
         voxel = [value + o for value, o in zip(found, offset, strict=True)]
-        amount = float(mass[index])
+        amount = float(mass[index]) / 100
         places.append(Place(_ras(geometry, voxel), amount * geometry.voxel_ml, amount / max((plane > 0).sum(), 1)))
     return places
 
@@ -143,20 +158,11 @@ def slice_axis(geometry: Geometry) -> int:
     return int(np.abs(geometry.direction[2]).argmax())
 
 
-def _doubt(confidence: NDArray[Any]) -> tuple[NDArray[np.float32], tuple[int, int, int]]:
-    """1 - confidence in the box that holds all doubt, and where that box begins."""
-    filled = confidence < 100
-    if not filled.any():
-        return np.zeros((0, 0, 0), np.float32), (0, 0, 0)
-    box = (_span(filled.any((1, 2))), _span(filled.any((0, 2))), _span(filled.any((0, 1))))
-    doubt = np.ascontiguousarray(1 - confidence[box].astype(np.float32) / 100, dtype=np.float32)
-    return doubt, (box[0].start, box[1].start, box[2].start)
-
-
-def _span(filled: Any) -> slice:
-    """From the first to the last that is True."""
-    where = np.flatnonzero(filled)
-    return slice(int(where[0]), int(where[-1]) + 1)
+def _doubt(confidence: NDArray[Any]) -> tuple[NDArray[np.uint8], tuple[int, int, int]]:
+    """Percent of doubt in the box that holds all of it, and where that box begins."""
+    box = filled_box(confidence < 100)
+    percent = np.clip(confidence[box], 0, 100).astype(np.uint8, copy=False)
+    return np.uint8(100) - percent, (box[0].start, box[1].start, box[2].start)
 
 
 def _ras(geometry: Geometry, index: list[int]) -> tuple[float, float, float]:

@@ -32,6 +32,14 @@ def ijk_to_ras_of(volume: Any) -> NDArray[np.float64]:
     return numpy_matrix(matrix)
 
 
+def plain_image(array: NDArray[Any]) -> vtk.vtkImageData:
+    """An image, without a place in the patient, that owns its voxels [i, j, k]."""
+    image = vtk.vtkImageData()
+    image.SetDimensions(array.shape)
+    _fill(image, array)
+    return image
+
+
 def oriented_image(array: NDArray[Any], ijk_to_ras: ArrayLike) -> vtkOrientedImageData:
     """An image that owns its voxels.
 
@@ -41,9 +49,42 @@ def oriented_image(array: NDArray[Any], ijk_to_ras: ArrayLike) -> vtkOrientedIma
     image = vtkOrientedImageData()
     image.SetDimensions(array.shape)
     image.SetImageToWorldMatrix(vtk_matrix(ijk_to_ras))
-    flat = np.ascontiguousarray(array.T).reshape(-1)  # VTK's i runs fastest
-    image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(flat, deep=True))
+    _fill(image, array)
     return image
+
+
+def filled_image(array: NDArray[Any], ijk_to_ras: ArrayLike) -> vtkOrientedImageData:
+    """An image of the box that is not 0, as Slicer keeps segments; its extent says where in the array that lies.
+
+    Args:
+        array: [i, j, k]. ijk_to_ras: 4×4, voxel index of the whole array → RAS in mm.
+    """
+    box = filled_box(array)
+    image = vtkOrientedImageData()
+    image.SetExtent(*(edge for side in box for edge in (side.start, side.stop - 1)))
+    image.SetImageToWorldMatrix(vtk_matrix(ijk_to_ras))
+    _fill(image, array[box])
+    return image
+
+
+def filled_box(array: NDArray[Any]) -> tuple[slice, slice, slice]:
+    """First and one past the last index along I, J, K that is not 0; 0 to 0 where all is 0."""
+    third = _span(array.any((0, 1)))
+    slab = array[:, :, third]
+    second = _span(slab.any((0, 2)))
+    return _span(slab[:, second].any((1, 2))), second, third
+
+
+def _span(filled: Any) -> slice:
+    where = np.flatnonzero(filled)
+    return slice(int(where[0]), int(where[-1]) + 1) if where.size else slice(0, 0)
+
+
+def _fill(image: vtk.vtkImageData, array: NDArray[Any]) -> None:
+    """Give an image voxels; they are copied by numpy, which holds up no other thread meanwhile."""
+    image.AllocateScalars(numpy_support.get_vtk_array_type(array.dtype), 1)
+    if array.size:
+        voxels_of(image)[...] = array
 
 
 def voxels_of(image: vtk.vtkImageData) -> NDArray[Any]:

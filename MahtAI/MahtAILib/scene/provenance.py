@@ -14,6 +14,8 @@ ATTRIBUTE = "MahtAI.Provenance"
 ORIGIN_ATTRIBUTE = "MahtAI.Origin"
 """Of a node of landmarks: which of the kept provenances is that of its points."""
 
+CORRECTIONS_TAG = "MahtAI.Corrections"
+
 PROPOSAL = "unreviewed AI proposal"
 EDITED = "edited by a reader"
 ACCEPTED = "accepted by a reader without change"
@@ -38,6 +40,7 @@ class Provenance:
         facing: where the face looks in a cephalogram, as the model saw it; empty where that is not known.
         registration: channel → 4×4, RAS of the reference → RAS of the channel in mm, as the server found it.
         file: keys of the result's file (options, steps), for the next file.
+        corrections: how often the model corrected it around strokes of the reader, since it came.
     """
 
     status: str = PROPOSAL
@@ -56,6 +59,7 @@ class Provenance:
     facing: str = ""
     registration: Mapping[str, Any] = field(default_factory=dict)
     file: Mapping[str, str] = field(default_factory=dict)
+    corrections: int = 0
 
     @staticmethod
     def of_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,7 +72,15 @@ class Provenance:
 
     def for_file(self) -> dict[str, str]:
         """What is written into the header of a label version."""
-        more = {"Job": self.job, "Model": self.model, "ModelSHA256": self.model_sha256, "Status": self.status}
+        before = self.file.get("Corrections", "")
+        corrections = self.corrections + (int(before) if before.isdecimal() else 0)
+        more = {
+            "Job": self.job,
+            "Model": self.model,
+            "ModelSHA256": self.model_sha256,
+            "Status": self.status,
+            "Corrections": str(corrections or ""),
+        }
         return {**self.file, **{key: value for key, value in more.items() if value}}
 
 
@@ -90,12 +102,29 @@ def read_provenance(node: Any) -> Provenance | None:
     known = {item.name for item in fields(Provenance)}
     values = {key: value for key, value in document.items() if key in known}
     lists = {name: tuple(values.get(name, ())) for name in ("warnings", "reasons")}
-    return Provenance(**{**values, **lists})
+    return Provenance(**{**values, **lists, "corrections": _corrections(node)})
 
 
 def update_provenance(node: Any, **changes: Any) -> None:
     """Change some of what is noted of the segments that are in the node now."""
     _keep(node, _origin(node) or secrets.token_hex(4), replace(read_provenance(node) or Provenance(), **changes))
+
+
+def count_correction(node: Any) -> None:
+    """The model corrected the segments that are in the node now once more; an undo brings the count back."""
+    tag_segments(node, {CORRECTIONS_TAG: str(_corrections(node) + 1)})
+
+
+def correction_of(node: Any) -> tuple[str, str, int]:
+    """Names the state that a segmentation was in after its last correction, for as long as its scene is open."""
+    return node.GetID() or "", _origin(node), _corrections(node)
+
+
+def _corrections(node: Any) -> int:
+    """Kept in the segments only, so that undo and redo of a correction count it back and forth."""
+    if _holds_points(node):
+        return 0
+    return max((int(text) for text in segment_tags(node, CORRECTIONS_TAG) if text.isdecimal()), default=0)
 
 
 def _keep(node: Any, origin: str, provenance: Provenance) -> None:

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import vtk
 from numpy.typing import NDArray
-from vtk.util import numpy_support
 
 from MahtAILib.client.geometry import Geometry
 from MahtAILib.client.segmentation import Segmentation
 from MahtAILib.scene.alignment import CONTENT_ATTRIBUTE
 from MahtAILib.scene.edits import is_edited, mark_saved
-from MahtAILib.scene.images import ijk_to_ras_of, voxels_of, vtk_matrix
+from MahtAILib.scene.images import ijk_to_ras_of, plain_image, voxels_of, vtk_matrix
 from MahtAILib.scene.provenance import Provenance, write_provenance
-from MahtAILib.scene.segments import geometry_of, put_segments
+from MahtAILib.scene.segments import Prepared, geometry_of, prepare_segments, put_segments
 
 CONFIDENCE = "confidence"
 JOB_ATTRIBUTE = "MahtAI.Job"
@@ -26,7 +24,7 @@ _REFERENCE_ROLE = "referenceImageGeometryRef"
 
 def place_segmentation(
     scene: Any,
-    segmentation: Segmentation,
+    segmentation: Prepared | Segmentation,
     provenance: Provenance,
     name: str,
     reference: Any = None,
@@ -44,14 +42,15 @@ def place_segmentation(
         into: vtkMRMLSegmentationNode to replace, or None.
         save_state: called with the node right before its segments change, so that this can be undone.
     """
+    prepared = prepare_segments(segmentation) if isinstance(segmentation, Segmentation) else segmentation
     node = into
-    if node is None or not _can_be_replaced(scene, node, segmentation.geometry):
+    if node is None or not _can_be_replaced(scene, node, prepared.segmentation.geometry):
         node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
         node.CreateDefaultDisplayNodes()
     if reference is not None:
         node.SetNodeReferenceID(_REFERENCE_ROLE, reference.GetID())
     save_state(node)
-    put_segments(node, segmentation)
+    put_segments(node, prepared)
     write_provenance(node, provenance)
     mark_saved(node)
     return node
@@ -66,22 +65,24 @@ def _can_be_replaced(scene: Any, node: Any, geometry: Geometry) -> bool:
     return not is_edited(node) and known is not None and known.same_grid(geometry)
 
 
-def place_confidence(scene: Any, percent: NDArray[Any], geometry: Geometry, job: str = "", into: Any = None) -> Any:
+def place_confidence(
+    scene: Any, percent: NDArray[Any] | vtk.vtkImageData, geometry: Geometry, job: str = "", into: Any = None
+) -> Any:
     """Keep the confidence map with the scene, out of the volume selectors; returns its volume node.
 
     Args:
-        percent: [i, j, k] uint8; 100 is certain.
+        percent: [i, j, k] uint8, 100 is certain; or the ``plain_image`` of it.
         job: that made it.
     """
     node = into
     if node is None or not scene.IsNodePresent(node):
-        node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName("MahtAI confidence"))
+        node = scene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
+        node.UnRegister(None)
+        node.SetName(scene.GenerateUniqueName("MahtAI confidence"))
         node.SetAttribute(CONTENT_ATTRIBUTE, CONFIDENCE)
         node.SetHideFromEditors(True)
-    image = vtk.vtkImageData()
-    image.SetDimensions(percent.shape)
-    flat = np.ascontiguousarray(percent.T).reshape(-1)
-    image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(flat, deep=True))
+        node = scene.AddNode(node)
+    image = percent if isinstance(percent, vtk.vtkImageData) else plain_image(percent)
     node.SetIJKToRASMatrix(vtk_matrix(geometry.ijk_to_ras))
     node.SetAndObserveImageData(image)
     node.SetAttribute(JOB_ATTRIBUTE, job)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from MahtAILib.client.geometry import Geometry, GeometryError
 from MahtAILib.client.segmentation import Segment, Segmentation, SegmentationError
 from MahtAILib.errors import ExplainedError
-from MahtAILib.scene.images import extent_geometry, numpy_matrix, oriented_image, voxels_of
+from MahtAILib.scene.images import extent_geometry, filled_image, numpy_matrix, oriented_image, voxels_of
 
 LABEL_TAG = "MahtAI.LabelValue"
 GEOMETRY_ATTRIBUTE = "MahtAI.Geometry"
@@ -47,23 +47,45 @@ class Taken:
     resampled: tuple[str, ...] = ()
 
 
-def put_segments(node: Any, segmentation: Segmentation) -> None:
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A segmentation of which nothing that takes time is left to do on the main thread; to be put into one node.
+
+    Attributes:
+        images: one a layer, of the box that is filled.
+    """
+
+    segmentation: Segmentation
+    images: tuple[Any, ...]
+
+
+def prepare_segments(segmentation: Segmentation) -> Prepared:
+    """Make the images of the segments; in any thread."""
+    ijk_to_ras = segmentation.geometry.ijk_to_ras
+    return Prepared(segmentation, tuple(filled_image(layer, ijk_to_ras) for layer in segmentation.layers))
+
+
+def put_segments(node: Any, prepared: Prepared | Segmentation) -> None:
     """Replace all segments of a segmentation node by those of a file, and its grid by the file's.
 
     Whoever wants this to be undone later saves the state for undo before.
 
     Args:
         node: vtkMRMLSegmentationNode, without a parent transform.
+        prepared: used up by this.
     """
+    if isinstance(prepared, Segmentation):
+        prepared = prepare_segments(prepared)
     target = node.GetSegmentation()
-    images = [oriented_image(layer, segmentation.geometry.ijk_to_ras) for layer in segmentation.layers]
     modifying = node.StartModify()
     try:
         target.RemoveAllSegments()
         target.SetSourceRepresentationName(_binary())
-        set_geometry(node, segmentation.geometry)
-        for segment in segmentation.segments:
-            target.AddSegment(_vtk_segment(segment, images[segment.layer]), segment.id)
+        set_geometry(node, prepared.segmentation.geometry)
+        for image in prepared.images:
+            image.Modified()  # Slicer's undo takes an image that is older than the last state for the one in it
+        for segment in prepared.segmentation.segments:
+            target.AddSegment(_vtk_segment(segment, prepared.images[segment.layer]), segment.id)
     finally:
         node.EndModify(modifying)
 

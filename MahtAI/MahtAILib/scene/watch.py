@@ -14,7 +14,8 @@ class SceneWatch:
     Args:
         on_closing: before the scene's nodes go.
         on_replaced: after the scene was closed, or another one was loaded into it.
-        on_nodes: after a volume or segmentation was added or removed; not while a scene is being loaded.
+        on_nodes: after a volume or segmentation that selectors list was added or removed; not while a scene is being
+            loaded.
     """
 
     def __init__(
@@ -44,7 +45,8 @@ class SceneWatch:
         def called(_scene: Any, _event: str, node: Any) -> None:
             if self._scene.IsBatchProcessing():
                 return
-            if node.IsA("vtkMRMLScalarVolumeNode") or node.IsA("vtkMRMLSegmentationNode"):
+            is_content = node.IsA("vtkMRMLScalarVolumeNode") or node.IsA("vtkMRMLSegmentationNode")
+            if is_content and not node.GetHideFromEditors():
                 self._on_nodes()
 
         called.CallDataType = vtk.VTK_OBJECT  # type: ignore[attr-defined]

@@ -28,6 +28,9 @@ class State:
     volumes: dict[str, bytes] = field(default_factory=dict)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     parts: dict[str, bytes] = field(default_factory=lambda: {"segmentation": b"SEG" * 1000, "confidence": b"CONF"})
+    models: list[dict[str, Any]] = field(default_factory=list)
+    previews: dict[str, bytes] = field(default_factory=dict)
+    preparations: list[dict[str, Any]] = field(default_factory=list)
     cases: dict[str, dict[str, Any]] = field(default_factory=dict)
     labels: list[dict[str, Any]] = field(default_factory=list)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -167,7 +170,10 @@ class Handler(BaseHTTPRequestHandler):
     def route(self, parts: list[str]) -> None:
         match [self.command, *parts]:
             case ["GET", "models"]:
-                self.send(200, {"models": []})
+                self.send(200, {"models": self.state.models})
+            case ["POST", "preparations"]:
+                self.state.preparations.append(json.loads(self.body()))
+                self.send(202, {})
             case ["POST", "volumes", "missing"]:
                 asked = json.loads(self.body())["sha256"]
                 self.send(200, {"missing": [name for name in asked if name not in self.state.volumes]})
@@ -217,6 +223,10 @@ class Handler(BaseHTTPRequestHandler):
                 for name, data in self.state.parts.items()
             }
             self.send(200, {**described, "summary": {"volumes_ml": {"WT": 12.5}}})
+        elif rest == ["preview"] and job in self.state.previews:
+            self.send(200, self.state.previews[job], "application/octet-stream")
+        elif rest == ["preview"]:
+            self.problem(409, "no-result", "There is no preview of this inference.")
         elif rest[:1] == ["result"]:
             self.send(200, self.state.parts[rest[1]], "application/octet-stream")
         else:

@@ -112,7 +112,7 @@ def test_events_spare_the_server_from_being_asked(server: StandIn, connection: C
         follower.wait_for(f"stage {number}")
     server.state.change(job, state="succeeded")
     follower.end()
-    assert server.state.count("GET", job) == 2  # at the beginning and at the end
+    assert server.state.count("GET", job) == 1  # at the beginning; the last event says how it ended
 
 
 def test_without_events_the_server_is_asked(server: StandIn, connection: Connection) -> None:
@@ -297,6 +297,13 @@ def test_the_result_comes_with_all_its_files_and_the_summary(server: StandIn, co
     assert result.files == server.state.parts
     assert result.summary == {"volumes_ml": {"WT": 12.5}}
     assert told[-1] == ("downloading", 1.0, None)
+
+
+def test_what_a_server_keeps_for_itself_is_not_fetched(server: StandIn, connection: Connection) -> None:
+    server.state.parts["probabilities"] = bytes(1000)
+    result = jobs.result(connection, _job(server, connection))
+    assert set(result.files) == {"segmentation", "confidence"}
+    assert server.state.count("GET", "/result/probabilities") == 0
 
 
 def test_a_result_that_does_not_match_its_hash_is_not_taken(server: StandIn, connection: Connection) -> None:

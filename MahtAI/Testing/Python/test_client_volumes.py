@@ -46,6 +46,24 @@ def test_the_identity_is_the_hash_of_the_uncompressed_nrrd() -> None:
     assert decode(blob.data).array.shape == (40, 40, 40)
 
 
+def test_a_file_in_pieces_is_the_same_file(server: StandIn, connection: Connection) -> None:
+    whole = np.random.default_rng(1).integers(0, 9, 300_000, np.uint8).tobytes()
+    pieces = Blob([whole[:7], memoryview(whole)[7:200_001], whole[200_001:]])
+    assert pieces.sha256 == Blob(whole).sha256 and pieces.data == whole and len(pieces) == len(whole)
+    for is_local in (True, False):
+        connection.is_local = is_local
+        server.state.volumes.clear()
+        upload(connection, [pieces])
+        assert server.state.volumes == {pieces.sha256: whole}
+
+
+def test_the_voxels_of_a_volume_are_sent_from_where_they_lie() -> None:
+    voxels = np.zeros((40, 30, 20), np.int16, order="F")
+    header, body = pack(voxels, np.eye(4)).pieces
+    assert header.endswith(b"\n\n")
+    assert np.shares_memory(np.frombuffer(body, np.int16), voxels)
+
+
 def test_all_volumes_arrive_unchanged(server: StandIn, connection: Connection) -> None:
     blobs = _volumes()
     result = upload(connection, blobs)

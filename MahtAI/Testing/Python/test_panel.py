@@ -61,7 +61,7 @@ def test_each_correction_becomes_a_version_that_can_be_opened_again(reader: Read
     first = reader.panel.review.node
     proposal = take_segments(first, reader.panel.study.reference_geometry()).segmentation
     editor = Editor(reader.scene, first, volumes["t1c"])
-    editor.paint("et", editor.ball((-40, -40, 40), 10))
+    editor.paint("ed", editor.ball((-40, -40, 40), 10))
     assert is_edited(first)
     assert "not saved" in reader.said("save", "saveStateLabel")
     corrected = take_segments(first, proposal.geometry).segmentation
@@ -159,7 +159,7 @@ def test_edits_during_a_run_are_kept_and_the_result_comes_beside_them(reader: Re
     reader.panel.parameters().set("check_sequences", "off")
     reader.ui("ai").runButton.click()
     editor = Editor(reader.scene, before, volumes["t1c"])
-    editor.paint("et", editor.ball((-40, -40, 40), 8))
+    editor.paint("ed", editor.ball((-40, -40, 40), 8))
     edited = take_segments(before, reader.panel.study.reference_geometry()).segmentation.layers
     reader.wait_for_run()
     after = reader.panel.review.node
@@ -202,7 +202,7 @@ def test_edits_that_were_not_saved_are_kept_as_a_draft_when_the_scene_is_closed(
     reader.run()
     node = reader.panel.review.node
     editor = Editor(reader.scene, node, volumes["t1c"])
-    editor.paint("et", editor.ball((-40, -40, 40), 10))
+    editor.paint("ed", editor.ball((-40, -40, 40), 10))
     edited = take_segments(node, reader.panel.study.reference_geometry()).segmentation
     reader.context.close_scene()
     said = reader.said("save", "saveStateLabel")

@@ -15,6 +15,7 @@ from scene_kit import GRIDS, add_volume
 
 from MahtAILib.client import nrrd
 from MahtAILib.client.geometry import Geometry, GeometryError
+from MahtAILib.client.study import StudyVolume
 from MahtAILib.scene.images import vtk_matrix
 from MahtAILib.scene.volumes import VolumeError, geometry_of_volume, volume_out
 
@@ -147,15 +148,30 @@ def test_voxels_keep_their_type_and_their_file_needs_no_further_copy(slicer_cont
     np.testing.assert_array_equal(nrrd.decode(nrrd.encode(out.array, out.ijk_to_ras)).array, array)
 
 
-def test_an_edit_of_the_volume_does_not_reach_what_was_taken(slicer_context: Any) -> None:
+def test_an_edit_of_the_volume_is_noticed_and_does_not_reach_the_file_that_was_made_of_it(slicer_context: Any) -> None:
+    node = add_volume(slicer_context.scene, GRIDS["LPS"])
+    out = volume_out(node)
+    volume = StudyVolume(out.array, out.ijk_to_ras, is_shared=True)
+    file = volume.pack()
+    before = file.data
+    assert not out.has_changed() and not out.is_gone() and volume_out(node).key == out.key
+    with pytest.raises(ValueError, match="read-only"):
+        out.array[0, 0, 0] = 1
+    voxels = slicer.util.arrayFromVolume(node)
+    voxels[:] = 7
+    slicer.util.arrayFromVolumeModified(node)
+    assert file.data == before and nrrd.decode(before).array.max() > 7
+    assert out.has_changed() and volume_out(node).key != out.key
+
+
+def test_what_was_taken_stays_in_memory_when_vtk_needs_another_size(slicer_context: Any) -> None:
     node = add_volume(slicer_context.scene, GRIDS["LPS"])
     out = volume_out(node)
     before = out.array.copy()
-    assert not out.has_changed() and not out.is_gone()
-    voxels = slicer.util.arrayFromVolume(node)
-    assert not np.shares_memory(out.array, voxels)
-    voxels[:] = 7
-    slicer.util.arrayFromVolumeModified(node)
+    image = node.GetImageData()
+    image.SetDimensions(300, 300, 300)
+    image.AllocateScalars(vtk.VTK_SHORT, 1)
+    slicer.util.arrayFromVolume(node)[:] = 7
     np.testing.assert_array_equal(out.array, before)
     assert out.has_changed()
 

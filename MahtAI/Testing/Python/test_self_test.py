@@ -12,7 +12,7 @@ from panel_kit import MODULE
 
 from server_process import free_port
 
-STEPS = 11
+STEPS = 12
 """That need no server."""
 
 
@@ -41,4 +41,4 @@ def test_with_a_server_s_environment_the_panel_starts_it_and_runs_the_model(
     monkeypatch.setenv("MAHTAI_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("MAHTAI_CONFIG_DIR", str(tmp_path / "config"))
     done = run(monkeypatch)
-    assert "model_runs_on_a_server" in done and len(done) == STEPS + 1
+    assert "model_corrects_around_a_stroke" in done and len(done) == STEPS + 2

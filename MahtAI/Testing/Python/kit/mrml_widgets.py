@@ -8,12 +8,14 @@ from typing import Any
 
 import shiboken6
 import slicer
+import vtk
 from PySide6 import QtCore, QtWidgets
 
 from .ctk_widgets import ctkSliderWidget
 from .stored import stored
 
-SCENE_EVENTS = ("NodeAddedEvent", "NodeRemovedEvent", "EndBatchProcessEvent", "EndCloseEvent", "EndImportEvent")
+SCENE_EVENTS = ("EndBatchProcessEvent", "EndCloseEvent", "EndImportEvent")
+NODE_EVENTS = ("NodeAddedEvent", "NodeRemovedEvent")
 
 
 class Observed:
@@ -25,6 +27,17 @@ class Observed:
 
     def watch(self, vtk_object: Any, *events: int | str) -> None:
         self._tags += [(vtk_object, vtk_object.AddObserver(event, self._call)) for event in events]
+
+    def watch_nodes(self, scene: Any, react: Any) -> None:
+        """React to each node that comes or goes."""
+
+        def call(caller: Any, event: str, node: Any) -> None:
+            if shiboken6.isValid(self._widget):
+                react(node)
+
+        call.CallDataType = vtk.VTK_OBJECT  # type: ignore[attr-defined]
+        for event in NODE_EVENTS:
+            self._tags.append((scene, scene.AddObserver(getattr(slicer.vtkMRMLScene, event), call)))
 
     def stop(self) -> None:
         for vtk_object, tag in self._tags:
@@ -94,6 +107,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._scene = scene
         if scene is not None:
             self._on_scene.watch(scene, *(getattr(slicer.vtkMRMLScene, event) for event in SCENE_EVENTS))
+            self._on_scene.watch_nodes(scene, self._node_came_or_went)
         self._update()
 
     def currentNode(self) -> Any:
@@ -132,6 +146,11 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def removeCurrentNode(self) -> None:
         self._scene.RemoveNode(self.currentNode())
 
+    def _node_came_or_went(self, node: Any) -> None:
+        """Others than those that are listed are none of its business, as in Slicer's model of the scene."""
+        if any(node.IsA(node_type) for node_type in self.nodeTypes):
+            self._update()
+
     def _update(self) -> None:
         if self._scene is not None and self._scene.IsBatchProcessing():
             return
@@ -146,13 +165,18 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def _nodes(self) -> list[Any]:
         if self._scene is None:
             return []
-        nodes = [self._scene.GetNthNode(i) for i in range(self._scene.GetNumberOfNodes())]
-        return [node for node in nodes if self._wants(node)]
+        types, with_children = self.nodeTypes, self.showChildNodeTypes
+        nodes = (self._scene.GetNthNode(index) for index in range(self._scene.GetNumberOfNodes()))
+        listed = [
+            node
+            for node in nodes
+            if any(node.IsA(one) if with_children else node.GetClassName() == one for one in types)
+        ]
+        return [node for node in listed if self._wants(node)]
 
     def _wants(self, node: Any) -> bool:
-        wanted = [t for t in self.nodeTypes if (node.IsA(t) if self.showChildNodeTypes else node.GetClassName() == t)]
         hidden = any(node.IsA(hidden_type) for hidden_type in self.hideChildNodeTypes)
-        if not wanted or (hidden and node.GetClassName() not in self.nodeTypes):
+        if hidden and node.GetClassName() not in self.nodeTypes:
             return False
         if node.GetHideFromEditors() and not self.showHidden:
             return False

@@ -7,6 +7,7 @@ arguments as it takes.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -80,12 +81,17 @@ def _slot(*receiver: Any) -> Callable[..., Any]:
 
 
 def _attach(widget: Any, name: str, parameters: list[str] | None, function: Callable[..., Any]) -> bool:
+    takes = _positional(function)
+
     def deliver(*arguments: Any) -> None:
         if parameters is not None:
             arguments = arguments[: len(parameters)]
         if parameters == ["bool"]:
             arguments = (bool(arguments[0]),)
-        _call_with_what_it_takes(function, arguments)
+        if takes is None:
+            _call_builtin(function, arguments)
+        else:
+            function(*arguments[:takes])
 
     # PySide6 hands over only as many arguments as it sees in the code of a function
     takers = (
@@ -117,15 +123,14 @@ def _detach(widget: Any, name: str, function: Callable[..., Any]) -> bool:
     return False
 
 
-def _call_with_what_it_takes(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _positional(function: Callable[..., Any]) -> int | None:
+    """How many arguments a function takes, asked once: a signal comes hundreds of times a second. None: unknown."""
     if inspect.isbuiltin(function):
-        _call_builtin(function, arguments)
-        return
+        return None
     parameters = inspect.signature(function).parameters.values()
-    if not any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        positional = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
-        arguments = arguments[:positional]
-    function(*arguments)
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return sys.maxsize
+    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
 
 
 def _call_builtin(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
