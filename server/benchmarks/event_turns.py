@@ -90,6 +90,7 @@ class TurnMeter:
     def __exit__(self, *_: object) -> None:
         self._closed.set()
         gc.callbacks.remove(self._collecting)
+        self._heart.timeout.disconnect(self._beat)
 
     def turn_until(self, done: Callable[[], Any], timeout_s: float, what: str = "") -> None:
         """Turn the loop until the condition holds; it is asked between the turns.

@@ -71,6 +71,7 @@ class Background:
         self._answers: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._errands: set[Errand[Any]] = set()
         self._closed = False
+        self._threads = _Threads()
         self._pump = qt.QTimer()
         self._pump.setInterval(_PUMP_MS)
         self._pump.timeout.connect(self._deliver)
@@ -100,10 +101,7 @@ class Background:
         errand: Errand[T] = Errand(self._answers.put)
         errand._on_progress, errand._on_preview = on_progress, on_preview
         self._errands.add(errand)
-        thread = threading.Thread(
-            target=self._work, args=(errand, work, on_done, on_failed), daemon=True, name="MahtAI panel"
-        )
-        thread.start()
+        self._threads.do(partial(self._work, errand, work, on_done, on_failed))
         self._pump.start()
         return errand
 
@@ -114,6 +112,7 @@ class Background:
         for errand in self._errands:
             errand.cancel()
         self._errands.clear()
+        self._threads.close()
 
     def _work(
         self,
@@ -152,6 +151,46 @@ class Background:
             time.sleep(_YIELD_S)
         elif not self._errands and self._answers.empty():
             self._pump.stop()
+
+
+class _Threads:
+    """Threads that are kept for the next work: whoever starts one waits until it runs, and cores may be busy."""
+
+    _AT_FIRST = 2
+
+    def __init__(self) -> None:
+        self._works: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._count = self._free = 0
+        for _ in range(self._AT_FIRST):
+            self._add()
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Have it done at once, in a thread that is free or a new one."""
+        with self._lock:
+            is_free = self._free > 0
+            self._free -= 1
+        if not is_free:
+            self._add()
+        self._works.put(work)
+
+    def close(self) -> None:
+        """Each thread ends after what it does."""
+        for _ in range(self._count):
+            self._works.put(None)
+
+    def _add(self) -> None:
+        self._count += 1
+        with self._lock:
+            self._free += 1
+        threading.Thread(target=self._run, daemon=True, name="MahtAI panel").start()
+
+    def _run(self) -> None:
+        while (work := self._works.get()) is not None:
+            work()
+            del work  # and what it holds, such as the voxels of a study
+            with self._lock:
+                self._free += 1
 
 
 def unexpected(error: BaseException) -> ExplainedError:

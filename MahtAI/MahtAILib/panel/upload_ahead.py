@@ -50,7 +50,7 @@ class UploadAhead:
         self._settings = settings
         self._errand: Errand[Any] | None = None
         self._sent: tuple[object, ...] | None = None
-        self._images: list[str] = []
+        self._images: tuple[list[str], object] = ([], None)
         self._soon = single_shot(_SETTLE_MS, self._send)
         server.changed.subscribe(self.look)
         run.changed.subscribe(self.look)
@@ -60,7 +60,7 @@ class UploadAhead:
         if self._server.connection is None or self._run.is_running:
             self.stop()
             return
-        if self.is_ready and self._task().volume_ids() != self._images:
+        if self._task().volume_ids() != self._images[0]:
             self._set_ready(False)
         self._soon.start()
 
@@ -87,7 +87,10 @@ class UploadAhead:
         if wanted == self._sent:
             return
         self._cancel()
-        self._sent, self._images = wanted, task.volume_ids()
+        images = (task.volume_ids(), sent.key)
+        if images != self._images:
+            self._set_ready(False)
+        self._sent, self._images = wanted, images
 
         def work(errand: Errand[None]) -> None:
             send_ahead(connection, sent.volumes, model, options, errand.cancelled)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,8 +69,21 @@ def test_what_is_chosen_anew_is_sent_and_what_stays_is_not(reader: Reader, serve
     volumes["flair"].GetImageData().Modified()
     volumes["flair"].GetImageData().GetPointData().GetScalars().SetTuple1(0, 123.0)
     volumes["flair"].GetImageData().Modified()
+    held, released = threading.Event(), threading.Event()
+
+    def hold(handler: Handler) -> bool:
+        if handler.command == "PUT":
+            held.set()
+            released.wait(20)
+        return False
+
+    server.misbehaviour = hold
     reader.panel.study.changed.publish()
+    spin(held.is_set, 20)
+    assert reader.said("ai", "aheadLabel") == ""
+    released.set()
     spin(lambda: len(server.state.preparations) == 3, 20)
+    wait_until_ready(reader)
     assert server.state.count("PUT") == 5
 
 

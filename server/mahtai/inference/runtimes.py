@@ -6,9 +6,11 @@ from processor to processor, and is measured by ``mahtai.inference.tuning``.
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -143,31 +145,48 @@ def _openvino() -> Any:
 
 
 def _converted(subject: Subject, core: Any) -> Any:
-    """The network in OpenVINO's form, float32, any size: out of the cache, or converted now (seconds)."""
+    """The network in OpenVINO's form, float32, any size: out of the cache, or converted now (seconds).
+
+    Always read from a file: a model just converted shares its weights with PyTorch's objects, and ends the process
+    if one of its own threads lets go of them.
+    """
+    if subject.cache is None:
+        with tempfile.TemporaryDirectory() as folder:
+            core.set_property({"ENABLE_MMAP": False})  # the file goes
+            return core.read_model(_convert(subject, Path(folder)))
+    kept = subject.cache / f"{_name(subject)}.xml"
+    if not (kept.is_file() and kept.with_suffix(".bin").is_file()):
+        with tempfile.TemporaryDirectory(dir=_made(subject.cache)) as folder:
+            part = _convert(subject, Path(folder))
+            # each whole, for another process may read them at any moment
+            os.replace(part.with_suffix(".bin"), kept.with_suffix(".bin"))
+            os.replace(part, kept)
+    return core.read_model(kept)
+
+
+def _name(subject: Subject) -> str:
+    return f"{subject.sha256[:32]}-openvino-{_openvino().__version__.split('-')[0]}"
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _convert(subject: Subject, folder: Path) -> Path:
+    """Write the converted network into a folder; returns the one of its two files that names the other."""
     library = _openvino()
-    kept = None
-    if subject.cache is not None:
-        kept = subject.cache / f"{subject.sha256[:32]}-openvino-{library.__version__.split('-')[0]}.xml"
-        if kept.is_file() and kept.with_suffix(".bin").is_file():
-            return core.read_model(kept)
     example = torch.zeros(1, subject.channels, 32, 32, 32)
     with torch.inference_mode(), warnings.catch_warnings():
         # the trial that follows is of another size, and shows whether the trace depends on it
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         model = library.convert_model(subject.network, example_input=example)
     model.reshape([1, subject.channels, -1, -1, -1])
-    if kept is not None:
-        _keep(library, model, kept)
-    return model
-
-
-def _keep(library: Any, model: Any, path: Path) -> None:
-    """Write both files whole: another process may read them at any moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.stem}-{os.getpid()}.xml")
-    library.save_model(model, part, compress_to_fp16=False)
-    os.replace(part.with_suffix(".bin"), path.with_suffix(".bin"))
-    os.replace(part, path)
+    path = folder / f"{_name(subject)}.xml"
+    library.save_model(model, path, compress_to_fp16=False)
+    del model
+    gc.collect()
+    return path
 
 
 def candidates(device: torch.device) -> tuple[Runtime, ...]:
