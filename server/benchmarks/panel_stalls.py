@@ -18,6 +18,7 @@ import gc
 import http.client
 import json
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -163,7 +164,7 @@ def measure(reader: Reader, paths: list[Path], sent: Sent) -> dict[str, Any]:
 
     opened()  # reading the files is Slicer's
     phases["open"] = phase(reader, clock, sent, None)
-    assert not panel.study.is_empty() and getattr(panel, "ahead", panel) is not None
+    assert not panel.study.is_empty() and panel.ahead.is_ready
     phases["first"] = phase(reader, clock, sent, reader.ui("ai").runButton.click)
     panel.parameters().set("check_sequences", "off")
     phases["option"] = phase(reader, clock, sent, reader.ui("ai").runButton.click)
@@ -238,3 +239,5 @@ def table(phases: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     main()
+    sys.stdout.flush()
+    os._exit(0)  # Qt and VTK in one process now and then crash while Python takes them down

@@ -14,6 +14,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def openvino(precision: str) -> Runtime:
     def build(subject: Subject) -> Forward:
         if subject.device.type != "cpu":
             raise RuntimeError("OpenVINO is used on the CPU only")
-        core = _openvino().Core()
+        core = _core()
         compiled = core.compile_model(
             _converted(subject, core),
             "CPU",
@@ -144,6 +145,16 @@ def _openvino() -> Any:
     return openvino
 
 
+@lru_cache(maxsize=1)
+def _core() -> Any:
+    """One for the life of the process: with its last core OpenVINO's plug-in would be unloaded from under threads
+    that have run in it, and the process ends sooner or later.
+    """
+    core = _openvino().Core()
+    core.set_property({"ENABLE_MMAP": False})  # files of the cache may be replaced or removed
+    return core
+
+
 def _converted(subject: Subject, core: Any) -> Any:
     """The network in OpenVINO's form, float32, any size: out of the cache, or converted now (seconds).
 
@@ -152,7 +163,6 @@ def _converted(subject: Subject, core: Any) -> Any:
     """
     if subject.cache is None:
         with tempfile.TemporaryDirectory() as folder:
-            core.set_property({"ENABLE_MMAP": False})  # the file goes
             return core.read_model(_convert(subject, Path(folder)))
     kept = subject.cache / f"{_name(subject)}.xml"
     if not (kept.is_file() and kept.with_suffix(".bin").is_file()):
