@@ -118,11 +118,36 @@ class InferenceRow(Base):
     summary: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
+class PatientRow(Base):
+    """A patient, known by nothing but keys, and the part of the split that was drawn for all of their cases."""
+
+    __tablename__ = "patients"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    split: Mapped[str] = mapped_column(String(8))
+    drawn_by: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class PatientKeyRow(Base):
+    """What a patient is known by: the hash of a name or number (``id:…``), or the fingerprint of a scan (``scan:…``)."""
+
+    __tablename__ = "patient_keys"
+
+    key: Mapped[str] = mapped_column(String(80), primary_key=True)
+    patient: Mapped[int] = mapped_column(ForeignKey("patients.number"), index=True)
+
+
 class CaseRow(Base):
-    """A study that people work on. ``name`` is for display and holds no patient data."""
+    """A study that people work on. ``name`` is for display and holds no patient data.
+
+    ``state`` is what the work has come to; that somebody holds the case says the lease (``holder``, ``lease``,
+    ``held_until``), which ends by itself. ``revision`` counts the changes of the row.
+    """
 
     __tablename__ = "cases"
-    __table_args__ = ({"sqlite_autoincrement": True},)
+    __table_args__ = (Index("ix_cases_state_priority", "state", "priority"), {"sqlite_autoincrement": True})
 
     number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(Identifier, unique=True)
@@ -130,6 +155,95 @@ class CaseRow(Base):
     task: Mapped[str] = mapped_column(String(64))
     reference: Mapped[str] = mapped_column(String(32))
     client_key: Mapped[str | None] = mapped_column(String(64), unique=True)
+    patient: Mapped[int | None] = mapped_column(ForeignKey("patients.number"), index=True)
+    state: Mapped[str] = mapped_column(String(16), default="new")
+    priority: Mapped[int] = mapped_column(Integer, default=0)
+    assignee: Mapped[str | None] = mapped_column(String(200))
+    holder: Mapped[str | None] = mapped_column(String(200))
+    lease: Mapped[str | None] = mapped_column(Identifier)
+    held_since: Mapped[datetime | None]
+    held_until: Mapped[datetime | None]
+    submitted: Mapped[str | None] = mapped_column(Identifier)
+    approved: Mapped[str | None] = mapped_column(Identifier)
+    removed: Mapped[bool] = mapped_column(Boolean, default=False)
+    revision: Mapped[int] = mapped_column(Integer, default=1)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime | None] = mapped_column(default=now)
+
+
+class CaseSourceRow(Base):
+    """Where a case comes from, such as UIDs; kept apart, so that no list of cases shows it."""
+
+    __tablename__ = "case_sources"
+
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"), primary_key=True)
+    source: Mapped[dict[str, Any]]
+
+
+class CaseEventRow(Base):
+    """What happened to a case, in order. Rows are only ever added."""
+
+    __tablename__ = "case_events"
+    __table_args__ = (Index("ix_case_events_case_id_number", "case_id", "number"), {"sqlite_autoincrement": True})
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"))
+    at: Mapped[datetime] = mapped_column(default=now)
+    who: Mapped[str] = mapped_column(String(200))
+    role: Mapped[str] = mapped_column(String(32))
+    what: Mapped[str] = mapped_column(String(16))
+    before: Mapped[str] = mapped_column(String(16))
+    after: Mapped[str] = mapped_column(String(16))
+    version: Mapped[str | None] = mapped_column(Identifier)
+    comment: Mapped[str] = mapped_column(Text, default="")
+
+
+class ReviewRow(Base):
+    """What a second reader said of a version. Rows are only ever added."""
+
+    __tablename__ = "reviews"
+    __table_args__ = (UniqueConstraint("case_id", "client_key"), {"sqlite_autoincrement": True})
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"), index=True)
+    version: Mapped[str] = mapped_column(ForeignKey("label_versions.id"))
+    client_key: Mapped[str | None] = mapped_column(String(64))
+    reviewer: Mapped[str] = mapped_column(String(200))
+    role: Mapped[str] = mapped_column(String(32))
+    verdict: Mapped[str] = mapped_column(String(16))
+    ai_verdict: Mapped[str | None] = mapped_column(String(16))
+    comment: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class DraftRow(Base):
+    """Work that is not finished, as it was last kept: one row a case and editing session."""
+
+    __tablename__ = "drafts"
+
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"), primary_key=True)
+    session: Mapped[str] = mapped_column(String(64), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, default=1)
+    kind: Mapped[str] = mapped_column(String(16))
+    content: Mapped[str] = mapped_column(ForeignKey("volumes.sha256"))
+    author: Mapped[str] = mapped_column(String(200))
+    parent_id: Mapped[str | None] = mapped_column(ForeignKey("label_versions.id"))
+    inference_id: Mapped[str | None] = mapped_column(ForeignKey("inferences.id"))
+    seconds_of_work: Mapped[float | None] = mapped_column(Float)
+    tools: Mapped[dict[str, Any]]
+    saved_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class ScoreRow(Base):
+    """How interesting a case is to a strategy, by one version of a model."""
+
+    __tablename__ = "scores"
+
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"), primary_key=True)
+    model_sha256: Mapped[str] = mapped_column(Sha256, primary_key=True)
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    value: Mapped[float | None] = mapped_column(Float)
+    detail: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -162,6 +276,8 @@ class LabelVersionRow(Base):
     content: Mapped[str] = mapped_column(ForeignKey("volumes.sha256"))
     author: Mapped[str] = mapped_column(String(200))
     role: Mapped[str] = mapped_column(String(32))
+    restores_id: Mapped[str | None] = mapped_column(ForeignKey("label_versions.id"))
+    merges_id: Mapped[str | None] = mapped_column(ForeignKey("label_versions.id"))
     inference_id: Mapped[str | None] = mapped_column(ForeignKey("inferences.id"))
     model: Mapped[str | None] = mapped_column(String(128))
     model_version: Mapped[str | None] = mapped_column(String(64))
