@@ -16,21 +16,39 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from mahtai import __version__
-from mahtai.api import cases, health, inferences, labels, models, openapi, preparations, problems, reference, volumes
+from mahtai.api import (
+    cases,
+    drafts,
+    health,
+    inferences,
+    labels,
+    leases,
+    models,
+    monai_label,
+    openapi,
+    preparations,
+    problems,
+    reference,
+    reviews,
+    volumes,
+)
 from mahtai.api.gate import AccessLog, Gate
 from mahtai.api.services import Services
-from mahtai.cases.intake import Intake
+from mahtai.cases.drafts import Drafts
+from mahtai.cases.feedback import feedback
 from mahtai.cases.labels import Labels
+from mahtai.cases.leases import Leases
+from mahtai.cases.merging import Merging
+from mahtai.cases.monai_label.images import Images
+from mahtai.cases.next_case import NextCase, in_order
+from mahtai.cases.patients import Patients
+from mahtai.cases.reviews import Reviews
 from mahtai.cases.studies import Cases
 from mahtai.data_folder import DataFolder
-from mahtai.db.engine import Database
-from mahtai.db.migrate import upgrade
 from mahtai.errors import MahtaiError
-from mahtai.jobs.service import Jobs
-from mahtai.models.catalogue import Catalogue
+from mahtai.foundation import open_foundation
 from mahtai.security.token import FILE_NAME, load_or_create
 from mahtai.settings import LOOPBACK, Settings
-from mahtai.volumes.store import BlobStore
 
 SHUTDOWN_LIMIT_S = 3
 
@@ -59,7 +77,8 @@ def create_app(services: Services | None = None, close: Callable[[], None] = lam
 
     app = FastAPI(title="MahtAI", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.services = services
-    for resource in (health, models, volumes, preparations, inferences, cases, labels, reference):
+    routers = (health, models, volumes, preparations, inferences, leases, cases, labels, drafts, reviews, reference)
+    for resource in (*routers, monai_label):
         app.include_router(resource.router)
     problems.install(app)
     openapi.install(app)
@@ -78,30 +97,30 @@ def open_services(settings: Settings) -> tuple[Services, Callable[[], None]]:
         MahtaiError: the token, the database or the disk cannot be used.
     """
     token = load_or_create(settings.config_dir)
-    database = Database(settings.database_url)
-    upgrade(database)
-    store = BlobStore(settings.blobs_dir)
-    store.sweep_partials()
-    catalogue = Catalogue(settings.models_path)
-    intake = Intake(settings, database, store)
-    jobs = Jobs(settings, database, store, intake, catalogue)
-    jobs.start()
+    base = open_foundation(settings)
+    database, store, intake = base.database, base.store, base.intake
+    labels_ = Labels(database, store)
+    cases_ = Cases(database, intake, Patients(store, settings.data_dir))
+    leases_ = Leases(database, settings.lease_s)
     services = Services(
         settings=settings,
         token=token,
-        catalogue=catalogue,
+        catalogue=base.catalogue,
         intake=intake,
-        jobs=jobs,
-        cases=Cases(database, intake),
-        labels=Labels(database, store),
+        jobs=base.jobs,
+        cases=cases_,
+        labels=labels_,
+        images=Images(database, cases_, intake),
+        merging=Merging(labels_, intake),
+        drafts=Drafts(database),
+        leases=leases_,
+        next_case=NextCase(database, leases_, in_order),
+        reviews=Reviews(database, settings.second_reader),
+        feedback=lambda: feedback(database),
         check_database=database.check,
     )
 
-    def close() -> None:
-        jobs.stop()
-        database.close()
-
-    return services, close
+    return services, base.close
 
 
 def serve(settings: Settings, announce: Callable[[str], None] | None = None) -> None:
@@ -117,7 +136,7 @@ def serve(settings: Settings, announce: Callable[[str], None] | None = None) -> 
     set_up_logging(settings.log_level)
     if settings.host not in LOOPBACK:
         _log.warning("listening on %s: other computers can reach this server without encryption", settings.host)
-    with DataFolder(settings.data_dir), _bind(settings) as listener:
+    with DataFolder(settings.data_dir, settings.lock_file), _bind(settings) as listener:
         services, close = open_services(settings)
 
         def greet() -> None:

@@ -47,6 +47,15 @@ def serve(host: str | None, port: int | None) -> None:
 
 
 @main.command()
+def worker() -> None:
+    """Do the jobs that wait for busy servers, until Ctrl-C (with MAHTAI_DATABASE_URL on PostgreSQL)."""
+    from mahtai.settings import Settings
+    from mahtai.worker import work
+
+    work(Settings.from_environment())
+
+
+@main.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("mahtai-demo"), show_default=True)
 @click.option("--task", type=click.Choice(["brain", "ceph"]), default="brain", show_default=True)
 @click.option("--synthetic", is_flag=True, help="Use a made-up case with known truth instead of a real sample.")
@@ -151,7 +160,8 @@ def list_models() -> None:
     from mahtai.models.catalogue import Catalogue
     from mahtai.settings import Settings
 
-    catalogue = Catalogue(Settings.from_environment().models_path)
+    settings = Settings.from_environment()
+    catalogue = Catalogue(settings.models_path, settings.versions_dir)
     for bundle in catalogue.list():
         channels = ", ".join(channel.id for channel in bundle.channels)
         click.echo(f"{bundle.id:26}{bundle.version:10}{bundle.state:20}{channels}")
@@ -169,7 +179,7 @@ def check_models(model: str | None, device: str) -> None:
     from mahtai.settings import Settings
 
     settings = Settings.from_environment()
-    catalogue = Catalogue(settings.models_path)
+    catalogue = Catalogue(settings.models_path, settings.versions_dir)
     failed = bool(catalogue.problems()) and model is None
     for folder, error in catalogue.problems() if model is None else []:
         click.secho(f"{folder}: {error}", fg="red", err=True)

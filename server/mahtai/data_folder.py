@@ -50,10 +50,15 @@ def require_room(folder: Path, wanted: int) -> None:
 
 
 class DataFolder:
-    """Makes the folder and holds it for one process; the system lets go of it however the process ends."""
+    """Makes the folder and holds it for one process; the system lets go of it however the process ends.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        lock: file in the folder that is held: one for all, or one a server where several share the folder.
+    """
+
+    def __init__(self, folder: Path, lock: str = LOCK_FILE) -> None:
         self._folder = folder
+        self._lock = lock
         self._descriptor: int | None = None
 
     def __enter__(self) -> DataFolder:
@@ -65,7 +70,7 @@ class DataFolder:
         """
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._descriptor = os.open(self._folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+            self._descriptor = os.open(self._folder / self._lock, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise DataFolderError(
                 f"The data folder {self._folder} cannot be written ({error.strerror}).",
@@ -75,15 +80,23 @@ class DataFolder:
             _lock(self._descriptor)
         except OSError as error:
             self._close()
-            raise DataFolderInUse(
-                f"Another MahtAI server is already using {self._folder}.",
-                "Use that server, stop it first, or give this one its own folder with MAHTAI_DATA_DIR.",
-            ) from error
+            raise self._in_use() from error
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Let go of it."""
         self._close()
+
+    def _in_use(self) -> DataFolderInUse:
+        if self._lock == LOCK_FILE:
+            return DataFolderInUse(
+                f"Another MahtAI server is already using {self._folder}.",
+                "Use that server, stop it first, or give this one its own folder with MAHTAI_DATA_DIR.",
+            )
+        return DataFolderInUse(
+            f"Another MahtAI server of the same name is already using {self._folder}.",
+            "Use that server, stop it first, or give this one its own name with MAHTAI_SERVER_NAME.",
+        )
 
     def _close(self) -> None:
         if self._descriptor is not None:

@@ -127,7 +127,10 @@ def find_bundle(model: str) -> Bundle:
         UnknownModel, BundleError: there is none that can be used.
     """
     folder = Path(model)
-    return read_bundle(folder) if is_bundle(folder) else Catalogue(Settings.from_environment().models_path).get(model)
+    if is_bundle(folder):
+        return read_bundle(folder)
+    settings = Settings.from_environment()
+    return Catalogue(settings.models_path, settings.versions_dir).get(model)
 
 
 @contextmanager

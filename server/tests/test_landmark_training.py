@@ -29,11 +29,11 @@ from mahtai.training.landmarks.dataset import (
     Cephalogram,
     CephalogramsError,
     check_training_images,
-    fingerprint,
     read_cephalograms,
     read_grey,
     without_fold,
 )
+from mahtai.training.landmarks.films import fingerprint
 from mahtai.training.landmarks.settings import LandmarkTrainingSettings
 from mahtai.training.landmarks.train import heatmap_loss
 from mahtai.training.run import train_bundle

@@ -80,6 +80,11 @@ def landmark(landmark_id: str) -> Landmark | None:
     return _all_landmarks().get(landmark_id)
 
 
+def known_landmarks() -> frozenset[str]:
+    """Short names of the landmarks of all sets."""
+    return frozenset(_all_landmarks())
+
+
 @cache
 def landmark_sets() -> Mapping[str, LandmarkSet]:
     """All sets, by their ids."""

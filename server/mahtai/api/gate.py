@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from http import HTTPStatus
+from urllib.parse import quote
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,7 +20,11 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
 
 MAX_JSON_BYTES = 1 << 20
 
+MONAI_LABEL = "/monailabel"
+"""Clients of MONAI Label have the token in their address behind this, because they send no header with every call."""
+
 _VOLUMES = "/v1/volumes/"
+_FORMS = tuple(f"{MONAI_LABEL}/{resource}/" for resource in ("datastore", "session", "infer"))
 _INFERENCES, _CORRECTIONS = "/v1/inferences/", "/corrections"
 
 _log = logging.getLogger("mahtai.access")
@@ -75,12 +80,12 @@ class Gate:
             await self.app(scope, receive, send)
             return
         try:
-            if scope["path"] not in OPEN_PATHS:
+            if scope["path"] not in OPEN_PATHS and not _takes_token_out(scope):
                 _check_token(scope)
             if not _takes_file(scope):
                 receive = await _small_body(scope, receive)
         except MahtaiError as error:
-            response = problem_response(error, scope["path"])
+            response = problem_response(error, MONAI_LABEL if _is_monai_label(scope) else scope["path"])
             if error.status == HTTPStatus.UNAUTHORIZED:
                 response.headers["WWW-Authenticate"] = 'Bearer realm="MahtAI"'
             await response(scope, receive, send)
@@ -91,13 +96,37 @@ class Gate:
 def _takes_file(scope: Scope) -> bool:
     """Whether the route reads a body of its own size, which it limits itself."""
     method, path = scope["method"], scope["path"]
+    if _is_monai_label(scope):
+        return bool(path.startswith(_FORMS))
     if method == "PUT":
         return bool(path.startswith(_VOLUMES))
     return bool(method == "POST" and path.startswith(_INFERENCES) and path.endswith(_CORRECTIONS))
 
 
+def _is_monai_label(scope: Scope) -> bool:
+    return bool(scope["path"].startswith(f"{MONAI_LABEL}/"))
+
+
+def _takes_token_out(scope: Scope) -> bool:
+    """Whether the path holds the token; without it from here on, so that no log and no answer can show it."""
+    if not _is_monai_label(scope):
+        return False
+    presented, slash, rest = scope["path"].removeprefix(f"{MONAI_LABEL}/").partition("/")
+    if not is_valid(presented, scope["app"].state.services.token):
+        return False
+    scope["path"] = MONAI_LABEL + slash + rest
+    scope["raw_path"] = quote(scope["path"]).encode("ascii")
+    return True
+
+
 def _check_token(scope: Scope) -> None:
     scheme, _, presented = Headers(scope=scope).get("authorization", "").partition(" ")
+    if _is_monai_label(scope) and not presented:
+        raise WrongToken(
+            "The address does not hold this server's access token.",
+            f"The address for clients of MONAI Label is http://HOST:PORT{MONAI_LABEL}/TOKEN; the token lies in the "
+            "file `token` of the server's settings folder.",
+        )
     if scheme.lower() != "bearer" or not presented:
         raise WrongToken(
             "The request came without an access token.",

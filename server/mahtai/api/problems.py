@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from mahtai.cases.case import CaseHeld
 from mahtai.errors import MahtaiError
 from mahtai.jobs.inference import VolumeMissing
 
@@ -53,6 +55,8 @@ class Problem(BaseModel):
     hint: str = Field(description="What the reader can do about it.")
     instance: str = Field(description="Path of the request.")
     missing: list[str] | None = Field(None, description="SHA-256 of volumes to upload (`volume-missing` only).")
+    holder: str | None = Field(None, description="Who works on the case (`case-held` only).")
+    held_until: datetime | None = Field(None, description="Until when, unless they go on (`case-held` only).")
 
 
 def problem_body(kind: str, title: str, status: int, detail: str, hint: str, instance: str) -> dict[str, Any]:
@@ -72,6 +76,8 @@ def problem_response(error: MahtaiError, instance: str) -> JSONResponse:
     body = problem_body(error.kind, error.title, error.status, error.reason, error.hint, instance)
     if isinstance(error, VolumeMissing):
         body["missing"] = list(error.sha256)
+    if isinstance(error, CaseHeld):
+        body |= {"holder": error.holder, "held_until": error.held_until.isoformat().replace("+00:00", "Z")}
     return _answer(body)
 
 

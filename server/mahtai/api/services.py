@@ -8,8 +8,15 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from mahtai.cases.drafts import Drafts
+from mahtai.cases.feedback import Feedback
 from mahtai.cases.intake import Intake
 from mahtai.cases.labels import Labels
+from mahtai.cases.leases import Leases
+from mahtai.cases.merging import Merging
+from mahtai.cases.monai_label.images import Images
+from mahtai.cases.next_case import NextCase
+from mahtai.cases.reviews import Reviews
 from mahtai.cases.studies import Cases
 from mahtai.jobs.service import Jobs
 from mahtai.models.catalogue import Catalogue
@@ -31,6 +38,13 @@ class Services:
     jobs: Jobs
     cases: Cases
     labels: Labels
+    images: Images
+    merging: Merging
+    drafts: Drafts
+    leases: Leases
+    next_case: NextCase
+    reviews: Reviews
+    feedback: Callable[[], list[Feedback]]
     check_database: Callable[[], None]
 
 

@@ -95,7 +95,7 @@ async def upload_volume(
     """
     known = await to_thread.run_sync(services.intake.find, sha256)
     if known is not None:
-        await _drain(request)
+        await drain(request)
         return VolumeOut.of(known)
     length = request.headers.get("content-length", "")
     announced = int(length) if length.isascii() and length.isdigit() else None
@@ -103,7 +103,7 @@ async def upload_volume(
         upload = await to_thread.run_sync(services.intake.begin, sha256, content_encoding, announced)
         blob, is_new = await _take(upload, request)
     except MahtaiError:
-        await _drain(request)  # a client that is still sending would not see the answer
+        await drain(request)  # a client that is still sending would not see the answer
         raise
     response.status_code = 201 if is_new else 200
     return VolumeOut.of(blob)
@@ -138,13 +138,13 @@ async def _take(upload: Upload, request: Request) -> tuple[BlobRecord, bool]:
                 await to_thread.run_sync(upload.write, bytes(waiting))
                 waiting.clear()
         await to_thread.run_sync(upload.write, bytes(waiting))
-        return await to_thread.run_sync(upload.finish, limiter=_check_limiter())
+        return await to_thread.run_sync(upload.finish, limiter=check_limiter())
     finally:
         with anyio.CancelScope(shield=True):
             await to_thread.run_sync(upload.close)
 
 
-async def _drain(request: Request) -> None:
+async def drain(request: Request) -> None:
     """Read what the client is still sending, for a while, so that it comes to read the answer."""
     with anyio.move_on_after(DRAIN_LIMIT_S):
         try:
@@ -154,7 +154,8 @@ async def _drain(request: Request) -> None:
             return
 
 
-def _check_limiter() -> CapacityLimiter:
+def check_limiter() -> CapacityLimiter:
+    """For those who look at the voxels of an upload."""
     global _checks
     if _checks is None:
         _checks = CapacityLimiter(CHECKS_AT_ONCE)

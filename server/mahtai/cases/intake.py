@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +18,10 @@ from mahtai.db.engine import Database
 from mahtai.errors import MahtaiError
 from mahtai.settings import Settings
 from mahtai.volumes.store import BlobStore, Reception, UnknownBlob
+
+
+_BLOBS = 0x4D616874_00000002
+"""Key of the lock that keeps servers from removing a file that another one is just adding."""
 
 
 class TooLarge(MahtaiError):
@@ -60,11 +66,12 @@ class Intake:
             known = find_blobs(session, wanted)
         return [sha256 for sha256 in wanted if sha256 not in known or not self._store.has(sha256)]
 
-    def begin(self, sha256: str, encoding: str, announced_bytes: int | None) -> Upload:
+    def begin(self, sha256: str | None, encoding: str, announced_bytes: int | None) -> Upload:
         """Begin to take a blob.
 
         Args:
-            sha256: of the decoded content. announced_bytes: length of the body, if the client says.
+            sha256: of the decoded content; None where the client does not say.
+            announced_bytes: length of the body, if the client says.
 
         Raises:
             InvalidHash, UnknownEncoding, TooLarge, StorageFull: before a byte is read.
@@ -72,17 +79,36 @@ class Intake:
         self.check_size(announced_bytes or 0)
         decoder = decoder_for(encoding)
         require_room(self._settings.data_dir, self._settings.min_free_bytes + (announced_bytes or 0))
-        return Upload(self, self._store.receive(sha256), sha256, decoder)
+        return Upload(self, self._store.receive(sha256), decoder)
+
+    def take_bytes(self, data: bytes) -> str:
+        """Keep a file that the server itself made; its SHA-256.
+
+        Raises:
+            VolumeError, GeometryError, LandmarkFileError, StorageFull: and nothing is kept.
+        """
+        upload = self.begin(hashlib.sha256(data).hexdigest(), "identity", len(data))
+        try:
+            upload.write(data)
+            return upload.finish()[0].sha256
+        finally:
+            upload.close()
 
     def discard_unknown(self, hashes: Iterable[str]) -> None:
         """Remove files that were stored for something which then could not be recorded."""
         wanted = list(hashes)
-        with self._keeping:
+        with self._keeping, self._database.held(_BLOBS):
             with self._database.read() as session:
                 known = find_blobs(session, wanted)
             for sha256 in wanted:
                 if sha256 not in known:
                     self._store.remove(sha256)
+
+    @contextmanager
+    def adding(self) -> Iterator[None]:
+        """From the naming of a file to the commit of its row: no other server takes the file for one without a row."""
+        with self._database.held(_BLOBS, shared=True):
+            yield
 
     def check_size(self, count: int) -> None:
         """Refuse more than one volume may have.
@@ -99,7 +125,7 @@ class Intake:
 
     def keep(self, reception: Reception, checked: BlobRecord) -> tuple[BlobRecord, bool]:
         """Name the file, then add the row; if the row cannot be written, the file does not stay either."""
-        with self._keeping:
+        with self._keeping, self.adding():
             was_here = self.find(checked.sha256)
             if was_here is not None:
                 return was_here, False
@@ -107,20 +133,20 @@ class Intake:
             record = replace(checked, bytes=self._store.size(checked.sha256))
             try:
                 with self._database.write() as session:
-                    add_blob(session, record)
+                    is_new = add_blob(session, record)
             except MahtaiError:
-                self._store.remove(checked.sha256)
+                if self._database.is_sqlite:  # else another server may have added it just now
+                    self._store.remove(checked.sha256)
                 raise
-            return record, True
+            return record, is_new
 
 
 class Upload:
     """One blob on its way in; without ``finish``, ``close`` leaves nothing of it behind."""
 
-    def __init__(self, intake: Intake, reception: Reception, sha256: str, decoder: Decoder) -> None:
+    def __init__(self, intake: Intake, reception: Reception, decoder: Decoder) -> None:
         self.reception = reception
         self._intake = intake
-        self._sha256 = sha256
         self._decoder = decoder
 
     def close(self) -> None:
@@ -146,6 +172,14 @@ class Upload:
         Raises:
             HashMismatch, VolumeError, GeometryError, StorageFull: and nothing is kept.
         """
+        path = self.received()
+        return self._intake.keep(self.reception, check_file(path, self.reception.sha256))
+
+    def received(self) -> Path:
+        """The body has ended: its file, to be looked at; it is gone after ``close``.
+
+        Raises:
+            HashMismatch, DamagedEncoding, StorageFull: and nothing is kept.
+        """
         self._decoder.finish()
-        path = self.reception.verify()
-        return self._intake.keep(self.reception, check_file(path, self._sha256))
+        return self.reception.verify()

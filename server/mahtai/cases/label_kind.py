@@ -64,6 +64,16 @@ class LabelKind(Protocol[Content]):
     def compare(self, saved: Content, other: Content) -> Json:
         """How ``saved`` differs from ``other``; plain JSON that ``comparison_of`` understands."""
 
+    def known_parts(self, task: str) -> frozenset[str] | None:
+        """Ids of the segments or landmarks that a task knows; None for a task that has no list of them."""
+
+    def merge(self, first: Content, second: Content, from_second: frozenset[str]) -> bytes:
+        """A file with the parts of ``first``, but those in ``from_second`` as ``second`` has them, or has them not.
+
+        Raises:
+            LabelError: the two cannot be merged.
+        """
+
     def part_of(self, stored: Mapping[str, Any]) -> Any:
         """One of ``parts`` as a value."""
 

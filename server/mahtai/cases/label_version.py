@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -48,6 +48,10 @@ class LabelDraft:
         inference: the AI proposal that was corrected, if any.
         seconds_of_work: time spent by the author.
         tools: seconds or uses by editing tool.
+        submit: it is finished and waits for a review.
+        session: of editing, whose draft this version takes the place of.
+        restores: the version whose content was brought back.
+        merges: the version that was merged into the parent.
     """
 
     kind: Kind
@@ -61,6 +65,22 @@ class LabelDraft:
     verdict: Verdict | None = None
     comment: str = ""
     tools: Mapping[str, float] = field(default_factory=dict)
+    submit: bool = False
+    session: str | None = None
+    restores: str | None = None
+    merges: str | None = None
+
+
+@dataclass(frozen=True)
+class VersionReview:
+    """What a second reader said of a version."""
+
+    verdict: Literal["approve", "reject"]
+    reviewer: str
+    role: str
+    comment: str
+    ai_verdict: Verdict | None
+    created_at: datetime
 
 
 @dataclass(frozen=True)
@@ -73,6 +93,10 @@ class LabelVersion:
         model, model_version, model_sha256: copied from the inference.
         parts: segment or landmark id → what the label holds of it.
         against_proposal, against_parent: what was changed; None where there is nothing to compare with.
+        restores, merges: the version whose content was brought back, and the one that was merged into the parent.
+        review: the last one of this version.
+        unknown_parts: names of segments or landmarks that the case's task does not know; kept like all others.
+        held_by: somebody else who works on the case now.
     """
 
     id: str
@@ -86,6 +110,8 @@ class LabelVersion:
     created_at: datetime
     parent: str | None
     sibling_of: str | None
+    restores: str | None
+    merges: str | None
     inference: str | None
     model: str | None
     model_version: str | None
@@ -97,3 +123,10 @@ class LabelVersion:
     parts: Mapping[str, SegmentContent | PointContent]
     against_proposal: Comparison | PointComparison | None
     against_parent: Comparison | PointComparison | None
+    review: VersionReview | None
+    unknown_parts: Sequence[str]
+    held_by: str | None
+
+
+Versions = list[LabelVersion]
+"""Of a case; a class that has a method ``list`` needs another word for it."""

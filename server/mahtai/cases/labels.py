@@ -6,34 +6,28 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from mahtai.cases.label_kind import LabelError, LabelKind, WrongGrid
-from mahtai.cases.label_version import (
-    LabelDraft,
-    LabelVersion,
-    UnknownParent,
-    UnknownProposal,
-    UnknownVersion,
-    Verdict,
-)
-from mahtai.cases.landmark_labels import LandmarkLabels
-from mahtai.cases.segment_labels import SegmentLabels
-from mahtai.cases.studies import KeyReused, find_case, reference_geometry
-from mahtai.db.blobs import find_blob
+from mahtai.cases.case import KeyReused
+from mahtai.cases.case_rows import find_case, note, reference_geometry, shown_state
+from mahtai.cases.drafts import end_draft
+from mahtai.cases.label_kind import LabelKind, WrongGrid
+from mahtai.cases.label_origin import KINDS, check_origin, find_version, require_file
+from mahtai.cases.label_version import LabelDraft, LabelVersion, UnknownVersion, Versions
+from mahtai.cases.label_views import view, views
+from mahtai.cases.leases import end_lease
+from mahtai.cases.person import Person
+from mahtai.db.clock import moment
 from mahtai.db.engine import Database, insist
-from mahtai.db.tables import CaseVolumeRow, InferenceRow, LabelVersionRow
-from mahtai.jobs.inference import VolumeMissing
-from mahtai.models.bundle_base import Kind
+from mahtai.db.tables import CaseRow, LabelVersionRow
 from mahtai.volumes.store import BlobStore
 from MahtAILib.client.geometry import Geometry
 
-KINDS: Mapping[Kind, LabelKind[Any]] = {"segmentation": SegmentLabels(), "landmarks": LandmarkLabels()}
-
-_BLOB_WORDS = {kind: found.word for kind, found in KINDS.items()} | {"volume": "a scan"}
+REOPENED = ("new", "rejected", "approved")
+"""States that a saved version makes a draft; what waits for a review goes on waiting."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +50,8 @@ class Labels:
     def add(self, case_id: str, draft: LabelDraft) -> tuple[LabelVersion, bool]:
         """Save a version; its file is in the store already, one transaction makes it a version.
 
+        Neither a lease that has ended nor a case that was taken off the list keeps anybody from saving.
+
         Returns:
             the version, and whether it is new.
 
@@ -74,16 +70,16 @@ class Labels:
         values = self._measure(draft, origin)
         return insist(lambda: self._insert(case_id, draft, values))
 
-    def list(self, case_id: str) -> list[LabelVersion]:
+    def list(self, case_id: str) -> Versions:
         """All versions of a case, the oldest first.
 
         Raises:
             UnknownCase: there is none of that id.
         """
         with self._database.read() as session:
-            find_case(session, case_id)
+            case = find_case(session, case_id)
             wanted = select(LabelVersionRow).where(LabelVersionRow.case_id == case_id).order_by(LabelVersionRow.number)
-            return [_view(session, row) for row in session.scalars(wanted)]
+            return views(session, case, session.scalars(wanted).all())
 
     def get(self, case_id: str, version: str) -> LabelVersion:
         """One version.
@@ -92,11 +88,8 @@ class Labels:
             UnknownCase, UnknownVersion: there is none of that id.
         """
         with self._database.read() as session:
-            find_case(session, case_id)
-            row = _find_version(session, case_id, version)
-            if row is None:
-                raise UnknownVersion("The case has no label version of this id.", "Open the list of versions again.")
-            return _view(session, row)
+            case = find_case(session, case_id)
+            return view(session, case, require_version(session, case_id, version))
 
     def content(self, case_id: str, version: str) -> tuple[LabelVersion, Path]:
         """A version and where its file lies.
@@ -112,6 +105,17 @@ class Labels:
         """What is to be known of the version's file."""
         return KINDS[version.kind]
 
+    def read(self, case_id: str, version: str) -> tuple[LabelVersion, Any, Geometry]:
+        """A version, its content on the grid of the case, and that grid.
+
+        Raises:
+            UnknownCase, UnknownVersion, UnknownBlob: it is not there.
+        """
+        found = self.get(case_id, version)
+        with self._database.read() as session:
+            geometry = reference_geometry(session, find_case(session, case_id))
+        return found, KINDS[found.kind].read(self._store.read_bytes(found.content), geometry), geometry
+
     def _known(self, session: Session, case_id: str, draft: LabelDraft) -> LabelVersion | None:
         if draft.client_key is None:
             return None
@@ -123,7 +127,7 @@ class Labels:
             return None
         if (row.content, row.parent_id) != (draft.content, draft.parent):
             raise KeyReused("This client key stands for another label already.", "Use a new key for a new version.")
-        return _view(session, row)
+        return view(session, find_case(session, case_id), row)
 
     def _measure(self, draft: LabelDraft, origin: _Origin) -> dict[str, Any]:
         """Columns that follow from the files: contents, and changes against proposal and parent."""
@@ -149,7 +153,7 @@ class Labels:
 
     def _insert(self, case_id: str, draft: LabelDraft, values: Mapping[str, Any]) -> tuple[LabelVersion, bool]:
         with self._database.write() as session:
-            find_case(session, case_id, lock=True)
+            case = find_case(session, case_id, lock=True)
             known = self._known(session, case_id, draft)
             if known is not None:
                 return known, False
@@ -164,6 +168,8 @@ class Labels:
                 number=last + 1,
                 parent_id=draft.parent,
                 sibling_of=session.scalar(siblings.order_by(LabelVersionRow.number).limit(1)),
+                restores_id=draft.restores,
+                merges_id=draft.merges,
                 client_key=draft.client_key,
                 kind=draft.kind,
                 content=draft.content,
@@ -178,87 +184,56 @@ class Labels:
             )
             session.add(row)
             session.flush()
-            return _view(session, row), True
+            _carry_on(session, case, row, draft)
+            session.flush()
+            return view(session, case, row), True
+
+
+def require_version(session: Session, case_id: str, version: str) -> LabelVersionRow:
+    """A version of a case.
+
+    Raises:
+        UnknownVersion: it has none of that id.
+    """
+    row = find_version(session, case_id, version)
+    if row is None:
+        raise UnknownVersion("The case has no label version of this id.", "Open the list of versions again.")
+    return row
+
+
+def hand_in(session: Session, case: CaseRow, person: Person, version: str) -> None:
+    """The version waits for a review; the case is nobody's until then."""
+    before = shown_state(case, moment(session))
+    case.state, case.submitted = "submitted", version
+    if case.holder == person.name:
+        end_lease(case)
+    note(session, case, person, "submitted", before, version)
+
+
+def _carry_on(session: Session, case: CaseRow, row: LabelVersionRow, draft: LabelDraft) -> None:
+    """What a new version does to its case."""
+    person = Person(draft.author, draft.role)
+    before = shown_state(case, moment(session))
+    if case.state in REOPENED:
+        case.state = "draft"
+    note(session, case, person, "saved", before, row.id)
+    end_draft(session, case.id, draft.session)
+    if draft.submit:
+        hand_in(session, case, person, row.id)
 
 
 def _look_up(session: Session, case_id: str, draft: LabelDraft) -> _Origin:
     geometry = reference_geometry(session, find_case(session, case_id))
-    blob = find_blob(session, draft.content)
-    if blob is None:
-        raise VolumeMissing(
-            f"The server does not have the file of {KINDS[draft.kind].word}.",
-            "Upload it first; nothing was saved.",
-            (draft.content,),
-        )
-    if blob.kind != draft.kind:
-        raise LabelError(
-            f"What was sent is {_BLOB_WORDS.get(blob.kind, 'another file')}, not {KINDS[draft.kind].word}.",
-            "Save the segmentation (.seg.nrrd) or the landmarks (.mrk.json) themselves as the label.",
-        )
-    parent_blob = None
-    if draft.parent is not None:
-        parent = _find_version(session, case_id, draft.parent)
-        if parent is None:
-            raise UnknownParent(
-                "The version that was edited is not one of this case. Nothing was saved.",
-                "Open the list of versions again and choose the one that you edited.",
-            )
-        parent_blob = parent.content if parent.kind == draft.kind else None
-    proposal_blob, model = _proposal(session, case_id, draft)
-    return _Origin(geometry, parent_blob, proposal_blob, model)
-
-
-def _proposal(session: Session, case_id: str, draft: LabelDraft) -> tuple[str | None, tuple[str, str, str] | None]:
-    if draft.inference is None:
-        return None, None
-    row = session.scalar(select(InferenceRow).where(InferenceRow.id == draft.inference))
-    if row is None or row.state != "succeeded":
-        raise UnknownProposal(
-            "The inference that this label comes from has no result on this server. Nothing was saved.",
-            "Save it without the inference, or run the model again.",
-        )
-    of_case = select(CaseVolumeRow.sha256).where(CaseVolumeRow.case_id == case_id)
-    if not set(session.scalars(of_case)) & set(row.inputs.values()):
-        raise UnknownProposal(
-            "The inference that this label comes from looked at other images than those of this case. "
-            "Nothing was saved.",
-            "Save it with the case of those images, or without the inference.",
-        )
-    part = (row.parts or {}).get(draft.kind, {})
-    return part.get("sha256"), (row.model, row.model_version, row.model_sha256)
-
-
-def _find_version(session: Session, case_id: str, version: str) -> LabelVersionRow | None:
-    if not (len(version) == 36 and version.isascii() and version.isprintable()):
-        return None
-    wanted = select(LabelVersionRow).where(LabelVersionRow.case_id == case_id, LabelVersionRow.id == version)
-    return session.scalar(wanted)
-
-
-def _view(session: Session, row: LabelVersionRow) -> LabelVersion:
-    blob = find_blob(session, row.content)
-    kind = KINDS[cast("Kind", row.kind)]
-    return LabelVersion(
-        id=row.id,
-        case=row.case_id,
-        number=row.number,
-        kind=cast("Kind", row.kind),
-        content=row.content,
-        bytes=0 if blob is None else blob.bytes,
-        author=row.author,
-        role=row.role,
-        created_at=row.created_at,
-        parent=row.parent_id,
-        sibling_of=row.sibling_of,
-        inference=row.inference_id,
-        model=row.model,
-        model_version=row.model_version,
-        model_sha256=row.model_sha256,
-        seconds_of_work=row.seconds_of_work,
-        verdict=cast("Verdict | None", row.verdict),
-        comment=row.comment,
-        tools=row.tools,
-        parts={part: kind.part_of(held) for part, held in row.parts.items()},
-        against_proposal=None if row.against_proposal is None else kind.comparison_of(row.against_proposal),
-        against_parent=None if row.against_parent is None else kind.comparison_of(row.against_parent),
+    require_file(session, draft.kind, draft.content)
+    parent, inference = check_origin(session, case_id, draft.parent, draft.inference)
+    for other in (draft.restores, draft.merges):
+        if other is not None:
+            require_version(session, case_id, other)
+    same_kind = parent is not None and parent.kind == draft.kind
+    proposal = {} if inference is None else (inference.parts or {}).get(draft.kind, {})
+    return _Origin(
+        geometry,
+        parent.content if parent is not None and same_kind else None,
+        proposal.get("sha256"),
+        None if inference is None else (inference.model, inference.model_version, inference.model_sha256),
     )

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from mahtai.cases.label_kind import Json, LabelError, WrongGrid
 from mahtai.volumes.landmark_file import decode_landmarks
+from MahtAILib.cephalometry.landmarks import known_landmarks
 from MahtAILib.cephalometry.scale import why_unbelievable
 from MahtAILib.client.geometry import Geometry
-from MahtAILib.client.markups import LandmarkFile, Position
+from MahtAILib.client.markups import LandmarkFile, Position, encode_markups
 
 MOVED = 1e-3
 """Units by which a point must move to count; what saving and loading change is far less."""
+
+CEPHALOMETRY = "cephalometry"
 
 _OFF_PLANE = 1.0
 """Slices by which a point may lie in front of or behind the image."""
@@ -118,6 +121,30 @@ class LandmarkLabels:
                 unit="unit" if saved.mm_per_unit is None else "mm",
             )
         )
+
+    def known_parts(self, task: str) -> frozenset[str] | None:
+        """The landmarks of all sets; a task that places none has no list."""
+        return known_landmarks() if task == CEPHALOMETRY else None
+
+    def merge(self, first: LandmarkFile, second: LandmarkFile, from_second: frozenset[str]) -> bytes:
+        """The landmarks of ``first``, but those in ``from_second`` as ``second`` has them, or has them not.
+
+        Raises:
+            LabelError: the two belong to differently calibrated images.
+        """
+        if first.mm_per_unit != second.mm_per_unit:
+            raise LabelError(
+                "The two versions are calibrated differently, so their points cannot be mixed.",
+                "Open the one that is calibrated rightly and move its points. Nothing was saved.",
+            )
+        theirs = second.by_id
+        points = [
+            point if point.id not in from_second else theirs.pop(point.id)
+            for point in first.points
+            if point.id not in from_second or point.id in theirs
+        ]
+        points += [point for point in second.points if point.id in from_second & theirs.keys()]
+        return encode_markups(replace(first, points=tuple(points)))
 
     def part_of(self, stored: Mapping[str, Any]) -> PointContent:
         """A landmark."""

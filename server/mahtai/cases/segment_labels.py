@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mahtai.cases.label_kind import Json, WrongGrid
+from mahtai.cases.label_kind import Json, LabelError, WrongGrid
 from mahtai.volumes.segmentation_file import decode_segmentation, on_grid
+from mahtai.volumes.terminology import segment_ids
 from mahtai.volumes.volume import VolumeError
 from MahtAILib.client.geometry import Geometry
-from MahtAILib.client.segmentation import Segmentation
+from MahtAILib.client.segmentation import Segment, Segmentation, encode
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,48 @@ def _mask(segmentation: Segmentation, segment_id: str) -> NDArray[Any]:
         return np.zeros(segmentation.geometry.shape, dtype=bool)
 
 
+def merged(first: Segmentation, second: Segmentation, from_second: frozenset[str]) -> Segmentation:
+    """The segments of ``first``, but those in ``from_second`` as ``second`` has them, or has them not.
+
+    Label values, names and codes stay those of the files, as far as no two segments would share a value. Where
+    no segments overlap in either file, none do in the result: what comes from ``second`` lies over the rest.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if first.geometry.shape != second.geometry.shape:
+        raise ValueError(f"cannot merge grids of {first.geometry.shape} and {second.geometry.shape} voxels")
+    kept = [(first, segment) for segment in first.segments if segment.id not in from_second]
+    taken = [(second, segment) for segment in second.segments if segment.id in from_second]
+    exclusive = len(first.layers) == len(second.layers) == 1
+    layers: list[NDArray[Any]] = []
+    segments: list[Segment] = []
+    for source, segment in (*kept, *taken):
+        mask = source.mask(segment.id)
+        number = 0 if exclusive else _layer_with_room(layers, mask)
+        if number == len(layers):
+            layers.append(np.zeros(first.geometry.shape, np.uint8))
+        value = _free_value(segment.label_value, {each.label_value for each in segments if each.layer == number})
+        layers[number][mask] = value
+        segments.append(replace(segment, label_value=value, layer=number))
+    stack = np.stack(layers) if layers else np.zeros((1, *first.geometry.shape), np.uint8)
+    return Segmentation(tuple(segments), stack, first.geometry, dict(first.provenance))
+
+
+def _layer_with_room(layers: Sequence[NDArray[Any]], mask: NDArray[np.bool_]) -> int:
+    """The first layer in which the mask overlaps nothing; the number of layers if there is none."""
+    return next((number for number, layer in enumerate(layers) if not layer[mask].any()), len(layers))
+
+
+def _free_value(wanted: int, used: Collection[int]) -> int:
+    if 1 <= wanted <= 255 and wanted not in used:
+        return wanted
+    free = next((value for value in range(1, 256) if value not in used), None)
+    if free is None:
+        raise LabelError("The two versions have too many segments to be merged.", "Merge them in Slicer.")
+    return free
+
+
 class SegmentLabels:
     """Label versions that are ``.seg.nrrd`` files."""
 
@@ -103,6 +146,14 @@ class SegmentLabels:
     def compare(self, saved: Segmentation, other: Segmentation) -> Json:
         """Voxels that were changed, and Dice."""
         return asdict(compare(saved, other))
+
+    def known_parts(self, task: str) -> frozenset[str] | None:
+        """The segments of the terminology."""
+        return segment_ids(task) or None
+
+    def merge(self, first: Segmentation, second: Segmentation, from_second: frozenset[str]) -> bytes:
+        """See ``merged``."""
+        return encode(merged(first, second, from_second))
 
     def part_of(self, stored: Mapping[str, Any]) -> SegmentContent:
         """A segment."""

@@ -1,4 +1,4 @@
-"""Cases: a study under a display name, its volumes in their slots."""
+"""Cases: the studies that people work on, made, found, changed, and taken off the list."""
 
 from __future__ import annotations
 
@@ -6,79 +6,68 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from mahtai.cases.case import Case, CaseChanged, CaseError, CaseHeld, Filter, KeyReused, NewCase
+from mahtai.cases.case_rows import chosen, find_case, is_held, note, view, views
 from mahtai.cases.intake import Intake
-from mahtai.db.blobs import find_blob
+from mahtai.cases.patients import Patients, Traces, find_or_draw
+from mahtai.cases.person import NOBODY_NAMED, Person
+from mahtai.db.clock import moment
 from mahtai.db.engine import Database, insist
-from mahtai.db.tables import CaseRow, CaseVolumeRow, LabelVersionRow
-from mahtai.errors import MahtaiError
+from mahtai.db.tables import CaseEventRow, CaseRow, CaseSourceRow, CaseVolumeRow
 from mahtai.jobs.inference import VolumeMissing
-from mahtai.volumes.geometry import Geometry
 
 REFERENCE_ORDER = ("t1c", "t1", "flair", "t2")
 """Which slot's grid the labels of a case lie on: the first of these, else the first slot by name."""
 
 
-class UnknownCase(MahtaiError):
-    """There is no case of that id."""
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a case; ``before`` and ``after`` are its states."""
 
-    kind = "unknown-case"
-    title = "There is no such case"
-    status = 404
+    number: int
+    at: datetime
+    who: str
+    role: str
+    what: str
+    before: str
+    after: str
+    version: str | None
+    comment: str
 
 
-class CaseError(MahtaiError):
-    """A case that cannot be made of what was given."""
-
-    kind = "case"
-    title = "The case cannot be made"
-    status = 422
-
-
-class KeyReused(MahtaiError):
-    """A client key that stands for something else already."""
-
-    kind = "client-key-reused"
-    title = "The client key was used for something else"
-    status = 409
+Events = list[Event]
+"""Of a case; a class that has a method ``list`` needs another word for it."""
 
 
 @dataclass(frozen=True)
-class Case:
-    """A case as clients see it.
+class Change:
+    """What is to be different about a case; None leaves it, an empty assignee takes the assignment back.
 
     Attributes:
-        name: for display; no patient data.
-        volumes: slot → SHA-256.
-        reference: slot whose grid the labels lie on.
-        label_count: versions saved so far.
+        revision: that was read; another one now means that somebody else was sooner.
     """
 
-    id: str
-    number: int
-    name: str
-    task: str
-    volumes: Mapping[str, str]
-    reference: str
-    created_at: datetime
-    label_count: int
+    name: str | None = None
+    assignee: str | None = None
+    priority: int | None = None
+    revision: int | None = None
 
 
 class Cases:
     """The cases of this server."""
 
-    def __init__(self, database: Database, intake: Intake) -> None:
+    def __init__(self, database: Database, intake: Intake, patients: Patients) -> None:
         self._database = database
         self._intake = intake
+        self._patients = patients
 
-    def create(self, name: str, task: str, volumes: Mapping[str, str], client_key: str | None) -> tuple[Case, bool]:
+    def create(self, wanted: NewCase, person: Person = NOBODY_NAMED) -> tuple[Case, bool]:
         """Make a case; the same ``client_key`` again gives the case that there is.
-
-        Args:
-            volumes: slot → SHA-256 of an uploaded volume.
 
         Returns:
             the case, and whether it is new.
@@ -88,8 +77,13 @@ class Cases:
             VolumeMissing: a volume was not uploaded.
             KeyReused: the key stands for another case.
         """
-        self._check_volumes(volumes)
-        return insist(lambda: self._create(name, task, volumes, client_key))
+        self._check_volumes(wanted.volumes)
+        with self._database.read() as session:
+            known = _known(session, wanted)
+            if known is not None:
+                return known, False
+        traces = self._patients.traces(wanted.volumes, wanted.patient)
+        return insist(lambda: self._create(wanted, traces, person))
 
     def get(self, case_id: str) -> Case:
         """One case.
@@ -98,43 +92,142 @@ class Cases:
             UnknownCase: there is none of that id.
         """
         with self._database.read() as session:
-            return _view(session, find_case(session, case_id))
+            return view(session, find_case(session, case_id))
 
-    def list(self, limit: int, before: int | None = None, volume: str | None = None) -> list[Case]:
-        """Cases, the newest first.
+    def list(self, wanted: Filter) -> list[Case]:
+        """A page of cases, the newest first."""
+        with self._database.read() as session:
+            return views(session, session.scalars(chosen(wanted, moment(session))).all())
 
-        Args:
-            before: number of the last one seen.
-            volume: SHA-256 of a volume that they have in some slot.
+    def source(self, case_id: str) -> Mapping[str, Any]:
+        """Where a case comes from, as it was told; empty if it was not.
+
+        Raises:
+            UnknownCase: there is none of that id.
         """
         with self._database.read() as session:
-            wanted = select(CaseRow).order_by(CaseRow.number.desc()).limit(limit)
-            if before is not None:
-                wanted = wanted.where(CaseRow.number < before)
-            if volume is not None:
-                having = select(CaseVolumeRow.case_id).where(CaseVolumeRow.sha256 == volume)
-                wanted = wanted.where(CaseRow.id.in_(having))
-            return [_view(session, row) for row in session.scalars(wanted)]
+            find_case(session, case_id)
+            row = session.get(CaseSourceRow, case_id)
+            return {} if row is None else row.source
 
-    def _create(self, name: str, task: str, volumes: Mapping[str, str], client_key: str | None) -> tuple[Case, bool]:
+    def events(self, case_id: str) -> Events:
+        """What happened to a case, the oldest first.
+
+        Raises:
+            UnknownCase: there is none of that id.
+        """
+        with self._database.read() as session:
+            find_case(session, case_id)
+            of_case = select(CaseEventRow).where(CaseEventRow.case_id == case_id).order_by(CaseEventRow.number)
+            return [
+                Event(row.number, row.at, row.who, row.role, row.what, row.before, row.after, row.version, row.comment)
+                for row in session.scalars(of_case)
+            ]
+
+    def change(self, case_id: str, change: Change, person: Person) -> Case:
+        """Rename, assign or put sooner or later.
+
+        Raises:
+            UnknownCase: there is none of that id.
+            CaseChanged: somebody else was sooner; nothing was changed.
+        """
         with self._database.write() as session:
-            if client_key is not None:
-                known = session.scalar(select(CaseRow).where(CaseRow.client_key == client_key))
-                if known is not None:
-                    return self._same(_view(session, known), name, task, volumes), False
+            row = find_case(session, case_id, lock=True)
+            if change.revision is not None and change.revision != row.revision:
+                raise CaseChanged(
+                    f"Somebody changed {row.name} meanwhile. Nothing was changed now.", "Look at it again, then repeat."
+                )
+            if change.name is not None:
+                row.name = change.name
+            if change.priority is not None:
+                row.priority = change.priority
+            if change.assignee is not None:
+                row.assignee = change.assignee or None
+            note(session, row, person, "changed", row.state)
+            session.flush()
+            return view(session, row)
+
+    def remove(self, case_id: str, person: Person, anyway: bool = False) -> None:
+        """Take a case off the list. Nothing is erased, and what somebody still saves of it is kept.
+
+        Args:
+            anyway: also while somebody else works on it.
+
+        Raises:
+            UnknownCase: there is none of that id.
+            CaseHeld: somebody else works on it.
+        """
+        with self._database.write() as session:
+            row = find_case(session, case_id, lock=True)
+            if row.removed:
+                return
+            if not anyway and is_held(row, moment(session)) and row.holder != person.name:
+                assert row.holder is not None and row.held_until is not None
+                raise CaseHeld(
+                    f"{row.holder} works on {row.name} until {row.held_until:%H:%M} UTC. It was not removed.",
+                    "Ask them first, or remove it anyway: what they save is kept.",
+                    row.holder,
+                    row.held_until,
+                )
+            row.removed = True
+            note(session, row, person, "removed", row.state)
+
+    def restore(self, case_id: str, person: Person) -> Case:
+        """Put a case back on the list.
+
+        Raises:
+            UnknownCase: there is none of that id.
+        """
+        with self._database.write() as session:
+            row = find_case(session, case_id, lock=True)
+            if row.removed:
+                row.removed = False
+                note(session, row, person, "restored", row.state)
+                session.flush()
+            return view(session, row)
+
+    def settle(self) -> int:
+        """Find the patients of cases that were made before patients were known; how many there were."""
+        with self._database.read() as session:
+            waiting = views(session, session.scalars(select(CaseRow).where(CaseRow.patient.is_(None))).all())
+        for case in waiting:
+            traces = self._patients.traces(case.volumes, None)
+            insist(lambda case=case, traces=traces: self._give_patient(case.id, traces))  # type: ignore[misc]
+        return len(waiting)
+
+    def _give_patient(self, case_id: str, traces: Traces) -> None:
+        with self._database.write() as session:
+            row = find_case(session, case_id, lock=True)
+            if row.patient is None:
+                row.patient = find_or_draw(session, traces).number
+
+    def _create(self, wanted: NewCase, traces: Traces, person: Person) -> tuple[Case, bool]:
+        with self._database.write() as session:
+            known = _known(session, wanted)
+            if known is not None:
+                return known, False
             row = CaseRow(
-                id=str(uuid.uuid4()), name=name, task=task, reference=reference_slot(volumes), client_key=client_key
+                id=str(uuid.uuid4()),
+                name=wanted.name,
+                task=wanted.task,
+                reference=reference_slot(wanted.volumes),
+                client_key=wanted.client_key,
+                patient=find_or_draw(session, traces).number,
+                priority=wanted.priority,
+                assignee=wanted.assignee or None,
+                state="new",
+                revision=0,
             )
             session.add(row)
             session.flush()
-            session.add_all(CaseVolumeRow(case_id=row.id, slot=slot, sha256=sha) for slot, sha in volumes.items())
+            session.add_all(
+                CaseVolumeRow(case_id=row.id, slot=slot, sha256=sha256) for slot, sha256 in wanted.volumes.items()
+            )
+            if wanted.source:
+                session.add(CaseSourceRow(case_id=row.id, source=dict(wanted.source)))
+            note(session, row, person, "made", "new")
             session.flush()
-            return _view(session, row), True
-
-    def _same(self, case: Case, name: str, task: str, volumes: Mapping[str, str]) -> Case:
-        if (case.name, case.task, dict(case.volumes)) != (name, task, dict(volumes)):
-            raise KeyReused("This client key stands for another case already.", "Use a new key for a new case.")
-        return case
+            return view(session, row), True
 
     def _check_volumes(self, volumes: Mapping[str, str]) -> None:
         if not volumes:
@@ -159,44 +252,19 @@ def reference_slot(slots: Mapping[str, str]) -> str:
     return next((slot for slot in REFERENCE_ORDER if slot in slots), min(slots))
 
 
-def find_case(session: Session, case_id: str, lock: bool = False) -> CaseRow:
-    """The row of a case; ``lock`` keeps other writers of the case out until the transaction ends.
+def _known(session: Session, wanted: NewCase) -> Case | None:
+    """The case that was made with the same key.
 
     Raises:
-        UnknownCase: there is none of that id.
+        KeyReused: it is another one.
     """
-    row = None
-    if len(case_id) == 36 and case_id.isascii() and case_id.isprintable():
-        wanted = select(CaseRow).where(CaseRow.id == case_id)
-        row = session.scalar(wanted.with_for_update() if lock else wanted)
+    if wanted.client_key is None:
+        return None
+    row = session.scalar(select(CaseRow).where(CaseRow.client_key == wanted.client_key))
     if row is None:
-        raise UnknownCase("There is no case of this id on this server.", "Open the list of cases again.")
-    return row
-
-
-def reference_geometry(session: Session, case: CaseRow) -> Geometry:
-    """The grid that the labels of a case lie on."""
-    volume = session.get(CaseVolumeRow, (case.id, case.reference))
-    record = None if volume is None else find_blob(session, volume.sha256)
-    if record is None:
-        raise UnknownCase("The case has no reference volume.", "Make the case again.")
-    return Geometry(record.info["shape"], record.info["ijk_to_ras"])
-
-
-def _view(session: Session, row: CaseRow) -> Case:
-    volumes = session.execute(
-        select(CaseVolumeRow.slot, CaseVolumeRow.sha256)
-        .where(CaseVolumeRow.case_id == row.id)
-        .order_by(CaseVolumeRow.slot)
-    )
-    labels = select(func.count()).select_from(LabelVersionRow).where(LabelVersionRow.case_id == row.id)
-    return Case(
-        id=row.id,
-        number=row.number,
-        name=row.name,
-        task=row.task,
-        volumes={volume.slot: volume.sha256 for volume in volumes},
-        reference=row.reference,
-        created_at=row.created_at,
-        label_count=session.scalar(labels) or 0,
-    )
+        return None
+    case = view(session, row)
+    # the display name may have been changed since
+    if (case.task, dict(case.volumes)) != (wanted.task, dict(wanted.volumes)):
+        raise KeyReused("This client key stands for another case already.", "Use a new key for a new case.")
+    return case

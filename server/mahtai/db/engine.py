@@ -1,4 +1,4 @@
-"""Transactions. ``write`` takes the write lock at once, so that what it reads stays true until it commits."""
+"""Transactions. Writers take turns, so that what a writing transaction reads stays true until it commits."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy import Connection, create_engine, event, make_url, text
+from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm import Session
 
+from mahtai.db.failures import DatabaseUnavailable, explain
 from mahtai.errors import MahtaiError
-from mahtai.volumes.store import StorageFull
+
+__all__ = ["Database", "DatabaseUnavailable", "insist"]
 
 COLLISIONS = 8
 """How often ``insist`` takes a violated constraint for another writer's luck before it is taken for a mistake."""
@@ -20,15 +24,29 @@ T = TypeVar("T")
 
 _WRITING = "mahtai_write"
 _BUSY_TIMEOUT_MS = 15_000
-_DISK_FULL_SQLSTATE = "53100"
+_POOL_TIMEOUT_S = 10.0
 
+_WRITERS = 0x4D616874_00000001
+"""Key of PostgreSQL's advisory lock for which writers queue."""
 
-class DatabaseUnavailable(MahtaiError):
-    """The database does not answer or cannot be written."""
+_LOST_AFTER = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""libpq: a database that does not answer any more is noticed within about ten seconds."""
 
-    kind = "database"
-    title = "The database does not answer"
-    status = 503
+_SESSION = {
+    # as long as SQLite's busy_timeout
+    "lock_timeout": _BUSY_TIMEOUT_MS,
+    # the locks of a server that was stopped in the middle of a transaction, or whose computer has gone
+    "idle_in_transaction_session_timeout": 10_000,
+    "tcp_keepalives_idle": 10,
+    "tcp_keepalives_interval": 5,
+    "tcp_keepalives_count": 3,
+}
 
 
 class Database:
@@ -36,16 +54,24 @@ class Database:
 
     On SQLite: write-ahead log, so that readers never wait for a writer; ``synchronous=FULL``, so that what
     was committed survives the loss of power; foreign keys on.
+
+    On PostgreSQL the same promises hold between all servers that share it: writing transactions queue for one
+    advisory lock, so that the code need not know which database it has; reading ones see one snapshot.
     """
 
     def __init__(self, url: str) -> None:
-        if url.startswith("postgresql://"):
-            url = url.replace("postgresql://", "postgresql+psycopg://", 1)
         self.url = url
-        self._engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"), pool_size=10, max_overflow=20)
-        if url.startswith("sqlite"):
+        self.is_sqlite = url.startswith("sqlite")
+        if self.is_sqlite:
+            self._engine = create_engine(url, pool_size=10, max_overflow=20)
             event.listen(self._engine, "connect", _prepare_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
+            self._reader = self._engine
+        else:
+            self._engine = _postgresql(url)
+            event.listen(self._engine, "connect", _prepare_postgresql)
+            event.listen(self._engine, "begin", _begin_postgresql)
+            self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ")
         self._writer = self._engine.execution_options(**{_WRITING: True})
 
     @contextmanager
@@ -55,12 +81,12 @@ class Database:
         Raises:
             DatabaseUnavailable: no connection.
         """
-        with _plain_errors(), Session(self._engine, expire_on_commit=False) as session, session.begin():
+        with _plain_errors(), Session(self._reader, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """One transaction: all of it is on the disk when the block has ended, or none of it.
+        """One transaction, alone among the writers: all of it is on the disk when the block has ended, or none of it.
 
         Raises:
             StorageFull: the disk is full; nothing was changed.
@@ -68,6 +94,40 @@ class Database:
         """
         with _plain_errors(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
+
+    @contextmanager
+    def write_aside(self) -> Iterator[Session]:
+        """A transaction that does not queue with the writers, where the database can: for a single statement that is
+        true by itself, such as a sign of life, which must not be late because of others.
+
+        Raises:
+            StorageFull, DatabaseUnavailable: as ``write``.
+        """
+        engine = self._writer if self.is_sqlite else self._engine
+        with _plain_errors(), Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def held(self, key: int, shared: bool = False) -> Iterator[None]:
+        """Hold a lock that all servers of this database know; nothing on SQLite, which has one server.
+
+        Args:
+            key: names the lock. shared: with others who share it, but not with one who does not.
+
+        Raises:
+            DatabaseUnavailable: no connection, or somebody else has it for too long.
+        """
+        if self.is_sqlite:
+            yield
+            return
+        kind = "_shared" if shared else ""
+        with _plain_errors(), self._engine.connect() as connection:
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            connection.execute(text(f"SELECT pg_advisory_lock{kind}(:key)"), {"key": key})
+            try:
+                yield
+            finally:
+                connection.execute(text(f"SELECT pg_advisory_unlock{kind}(:key)"), {"key": key})
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -99,7 +159,22 @@ def insist(action: Callable[[], T]) -> T:
     return action()
 
 
+def _postgresql(url: str) -> Engine:
+    parsed: URL = make_url(url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url)
+    defaults = {name: value for name, value in _LOST_AFTER.items() if name not in parsed.query}
+    return create_engine(
+        parsed.set(drivername="postgresql+psycopg"),
+        connect_args=defaults,
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=20,
+        pool_timeout=_POOL_TIMEOUT_S,
+    )
+
+
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # SQLite's own knows the letters of English only
+    connection.create_function("lower", 1, _lower, deterministic=True)
     connection.isolation_level = None  # transactions are begun by _begin_sqlite, not guessed by the driver
     for pragma in (
         f"busy_timeout={_BUSY_TIMEOUT_MS}",
@@ -110,37 +185,36 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         connection.execute(f"PRAGMA {pragma}").close()
 
 
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
 def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get(_WRITING) else "BEGIN")
+
+
+def _prepare_postgresql(connection: Any, _record: Any) -> None:
+    for name, value in _SESSION.items():
+        connection.execute(f"SET {name} = {value}")
+    connection.commit()
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    if connection.get_execution_options().get(_WRITING):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
 
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
     try:
         yield
+    except NoConnectionFree as error:
+        raise DatabaseUnavailable(
+            "The server has more to do than its database takes at the moment. Nothing was changed.",
+            "Try again in a few seconds.",
+        ) from error
     except DBAPIError as error:
-        raised = _explain(error)
+        raised: MahtaiError | None = explain(error)
         if raised is None:
             raise
         raise raised from error
-
-
-def _explain(error: DBAPIError) -> MahtaiError | None:
-    """The reader's words for a failure of the machinery; None for a mistake in a statement."""
-    message = str(error.orig)
-    if "database or disk is full" in message or getattr(error.orig, "sqlstate", None) == _DISK_FULL_SQLSTATE:
-        return StorageFull(
-            "The server's disk is full, so this could not be saved. What was saved before is untouched.",
-            "Free some space on the server's disk, then try again.",
-        )
-    if type(error.orig).__name__ == "OperationalError":
-        return DatabaseUnavailable(
-            "The server's database does not answer at the moment. Nothing was changed.",
-            "Try again in a few seconds. If it stays like this, tell the person who runs the server.",
-        )
-    if type(error.orig).__name__ == "DatabaseError":  # SQLite's word for a file that is none of its own
-        return DatabaseUnavailable(
-            "The server's database file is damaged. It was not changed.",
-            "Restore it from a backup, or give the server another data folder with MAHTAI_DATA_DIR.",
-        )
-    return None

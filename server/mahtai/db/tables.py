@@ -80,7 +80,11 @@ class VolumeRow(Base):
 
 class InferenceRow(Base):
     """An accepted job. ``rank`` and ``number`` are its order in the line, ``anew`` that nothing in memory may serve
-    it, ``current`` marks the one that a repeated request gets."""
+    it, ``current`` marks the one that a repeated request gets.
+
+    ``owner`` is the server that has to do it; ``claims`` counts the changes of hands, and what is written under an
+    older count is refused. ``stage``, ``fraction`` and ``preview`` are for those who watch from another server.
+    """
 
     __tablename__ = "inferences"
     __table_args__ = (
@@ -108,6 +112,11 @@ class InferenceRow(Base):
     options: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(16), default="queued")
     starts: Mapped[int] = mapped_column(Integer, default=0)
+    owner: Mapped[str | None] = mapped_column(String(64))
+    claims: Mapped[int] = mapped_column(Integer, default=0)
+    stage: Mapped[str | None] = mapped_column(String(64))
+    fraction: Mapped[float | None] = mapped_column(Float)
+    preview: Mapped[int | None] = mapped_column(Integer)
     created_at: Mapped[datetime] = mapped_column(default=now)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -116,6 +125,17 @@ class InferenceRow(Base):
     problem_hint: Mapped[str | None] = mapped_column(Text)
     parts: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     summary: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class ServerRow(Base):
+    """A server or worker that shares the tables. It lives as long as ``beats`` grows; ``seen_at`` is for people."""
+
+    __tablename__ = "servers"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    host: Mapped[str] = mapped_column(String(255))
+    beats: Mapped[int] = mapped_column(BigInteger, default=0)
+    seen_at: Mapped[datetime]
 
 
 class PatientRow(Base):
@@ -131,7 +151,7 @@ class PatientRow(Base):
 
 
 class PatientKeyRow(Base):
-    """What a patient is known by: the hash of a name or number (``id:…``), or the fingerprint of a scan (``scan:…``)."""
+    """What a patient is known by: a keyed hash of a number (``id:…``), or the fingerprint of a scan (``scan:…``)."""
 
     __tablename__ = "patient_keys"
 

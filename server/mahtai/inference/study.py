@@ -24,6 +24,7 @@ from mahtai.inference.sequences import SHORT_NAMES, check_sequences
 from mahtai.inference.skull_stripping import is_skull_stripped
 from mahtai.inference.spatial import box_of, canonical_grid, crop_grid, resample
 from mahtai.models.bundle import SegmentationBundle
+from mahtai.models.segmentation_bundle import MOST_MISSING
 from mahtai.volumes.formats import Volume
 from mahtai.volumes.geometry import Geometry, check_geometry
 
@@ -105,7 +106,7 @@ def choose_channels(study: Mapping[str, Volume], bundle: SegmentationBundle) -> 
             f"{named} missing: the model {bundle.id} was not trained to do without.",
             "Load the missing sequence, or choose a model that accepts incomplete studies.",
         )
-    if len(missing) > 2:
+    if len(missing) > MOST_MISSING:
         raise StudyError(
             f"Too many sequences are missing ({named}).", "At least two of T1, T1c, T2 and FLAIR are needed."
         )

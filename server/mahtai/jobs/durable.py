@@ -1,5 +1,7 @@
 """Durable workflows by DBOS, one a job: a workflow that was open when the server died goes on at the next start.
 
+For a server alone; those that share their tables have ``mahtai.jobs.threads``.
+
 The state of a job lives in our own table; DBOS keeps the knowledge that somebody has to work on it. How
 often a job may be started anew is counted in our table too, because a job that only waited in the line when
 the server died has done nothing wrong.
@@ -17,6 +19,7 @@ from dbos._serialization import DBOSPortableJSON, WorkflowSerializationFormat
 from sqlalchemy import make_url
 
 from mahtai.db.engine import DatabaseUnavailable
+from mahtai.jobs.inference import Claim
 from mahtai.sqlite import NEEDED, is_new_enough
 
 APPLICATION_VERSION = "1"
@@ -65,14 +68,14 @@ class DurableWork:
         )(inference)
         DBOS.launch()
 
-    def begin(self, job: str) -> None:
+    def begin(self, claim: Claim) -> None:
         """Start the workflow of a job; nothing happens if it has one."""
-        with SetWorkflowID(job):
-            DBOS.start_workflow(self._workflow, job)
+        with SetWorkflowID(claim.job):
+            DBOS.start_workflow(self._workflow, claim.job)
 
-    def is_open(self, job: str) -> bool | None:
+    def is_open(self, claim: Claim) -> bool | None:
         """Whether the job's workflow will still be worked on; None if there is none."""
-        status = DBOS.get_workflow_status(job)
+        status = DBOS.get_workflow_status(claim.job)
         return None if status is None else status.status in _OPEN
 
     def stop(self) -> None:

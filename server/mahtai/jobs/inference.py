@@ -83,10 +83,26 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """The right to work on a job. There is a new one with every change of hands, and what is written under an older
+    one is refused (a fencing token), so that a server that was only slow cannot undo what another has done."""
+
+    job: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        """What the engine and the work folder call it."""
+        return f"{self.job}.{self.number}"
+
+
+@dataclass(frozen=True)
 class Inference:
     """A job at one moment.
 
     Attributes:
+        owner: name of the server that has to do it; None for one that nobody has.
+        claims: how often it has changed hands.
         number: order of acceptance.
         rank: those with a lower one go first.
         anew: all of it is to be done again.
@@ -110,6 +126,8 @@ class Inference:
     options: Mapping[str, Any]
     starts: int
     created_at: datetime
+    owner: str | None = None
+    claims: int = 0
     rank: int = 0
     anew: bool = False
     started_at: datetime | None = None
@@ -121,6 +139,11 @@ class Inference:
     problem: Problem | None = None
     parts: Mapping[str, Part] | None = None
     summary: Mapping[str, Any] | None = None
+
+    @property
+    def claim(self) -> Claim:
+        """The present right to work on it, which its owner has."""
+        return Claim(self.id, self.claims)
 
     @property
     def is_final(self) -> bool:

@@ -65,11 +65,12 @@ class Line:
     def hasten(self, number: int, rank: int) -> None:
         """Give those of this number that wait a better rank."""
         with self._condition:
-            for turn in self._waiting:
-                if turn.number == number:
-                    turn.rank = min(turn.rank, rank)
+            better = [turn for turn in self._waiting if turn.number == number and rank < turn.rank]
+            for turn in better:
+                turn.rank = rank
             self._condition.notify_all()
-        self._moved()
+        if better:
+            self._moved()
 
     def leave(self) -> None:
         """The engine is free again."""
@@ -89,6 +90,18 @@ class Line:
         with self._condition:
             self._closed = True
             self._condition.notify_all()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the engine is taken."""
+        with self._condition:
+            return self._busy
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether somebody waits."""
+        with self._condition:
+            return bool(self._waiting)
 
     @property
     def is_closed(self) -> bool:

@@ -96,6 +96,11 @@ class ProgressBoard:
         for job in jobs:
             self.changed(job)
 
+    def watched(self) -> tuple[str, ...]:
+        """The jobs that somebody watches."""
+        with self._lock:
+            return tuple(self._watchers)
+
     @contextmanager
     def watch(self, job: str) -> Iterator[Watcher]:
         """A watcher for the calling task, with its event loop."""

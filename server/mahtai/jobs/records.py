@@ -17,7 +17,7 @@ from mahtai.cases.blob import BlobRecord
 from mahtai.db.blobs import add_blob
 from mahtai.db.engine import Database, insist
 from mahtai.db.tables import InferenceRow, now
-from mahtai.jobs.inference import UNFINISHED, Inference, Part, Problem, State, TooManyJobs, UnknownInference
+from mahtai.jobs.inference import UNFINISHED, Claim, Inference, Part, Problem, State, TooManyJobs, UnknownInference
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,15 @@ class Order:
 
 
 class InferenceRecords:
-    """Reads and writes inferences; safe to use from any thread."""
+    """Reads and writes inferences; safe to use from any thread.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        owner: name of this server, which has to do what it accepts.
+    """
+
+    def __init__(self, database: Database, owner: str) -> None:
         self._database = database
+        self._owner = owner
 
     def accept(self, order: Order, rerun: bool, limit: int, rank: int = 0) -> tuple[Inference, bool]:
         """Keep an order for good; the same order again gives the job that there is, unless ``rerun``.
@@ -81,6 +86,8 @@ class InferenceRecords:
                 options=dict(order.options),
                 rank=rank,
                 anew=rerun,
+                owner=self._owner,
+                claims=1,
             )
             session.add(row)
             session.flush()
@@ -95,31 +102,35 @@ class InferenceRecords:
         with self._database.read() as session:
             return _view(session, _row(session, job))
 
-    def unfinished(self) -> list[str]:
-        """Ids of the jobs that wait or run, the oldest first."""
+    def own(self) -> list[Claim]:
+        """The jobs that this server has to finish, the oldest first."""
+        own = InferenceRow.owner == self._owner
+        if self._database.is_sqlite:  # there is no other server; jobs of older versions have no owner
+            own = own | InferenceRow.owner.is_(None)
+        wanted = select(InferenceRow.id, InferenceRow.claims).where(InferenceRow.state.in_(UNFINISHED), own)
         with self._database.read() as session:
-            wanted = select(InferenceRow.id).where(InferenceRow.state.in_(UNFINISHED)).order_by(InferenceRow.number)
-            return list(session.scalars(wanted))
+            return [Claim(job, number) for job, number in session.execute(wanted.order_by(InferenceRow.number))]
 
     def last_model(self) -> str | None:
         """The model that was asked for last."""
         with self._database.read() as session:
             return session.scalar(select(InferenceRow.model).order_by(InferenceRow.number.desc()).limit(1))
 
-    def begin(self, job: str) -> bool:
+    def begin(self, claim: Claim) -> bool:
         """The engine starts the job; False if it was finished or withdrawn meanwhile."""
-        values = {"state": "running", "starts": InferenceRow.starts + 1, "started_at": now()}
+        told = {"stage": "loading", "fraction": 0.0, "preview": None}
+        values = {"state": "running", "starts": InferenceRow.starts + 1, "started_at": now(), **told}
         with self._database.write() as session:
-            return _move(session, job, UNFINISHED, values)
+            return _move(session, claim, UNFINISHED, values)
 
-    def put_back(self, job: str) -> bool:
+    def put_back(self, claim: Claim) -> bool:
         """The server stops in good order: the job waits again, and this start does not count."""
         values = {"state": "queued", "starts": InferenceRow.starts - 1, "started_at": None}
         with self._database.write() as session:
-            return _move(session, job, ("running",), values)
+            return _move(session, claim, ("running",), values)
 
     def succeed(
-        self, job: str, parts: Mapping[str, Part], summary: Mapping[str, Any], blobs: Sequence[BlobRecord]
+        self, claim: Claim, parts: Mapping[str, Part], summary: Mapping[str, Any], blobs: Sequence[BlobRecord]
     ) -> bool:
         """The result, whose blobs lie safely in the store, becomes visible in this one transaction."""
         values = {
@@ -129,13 +140,13 @@ class InferenceRecords:
             "summary": dict(summary),
         }
         with self._database.write() as session:
-            if not _move(session, job, ("running",), values):
+            if not _move(session, claim, ("running",), values):
                 return False
             for blob in blobs:
                 add_blob(session, blob)
             return True
 
-    def fail(self, job: str, problem: Problem) -> bool:
+    def fail(self, claim: Claim, problem: Problem) -> bool:
         """The job has failed; the same order may be placed again."""
         values = {
             "state": "failed",
@@ -146,7 +157,7 @@ class InferenceRecords:
             "problem_hint": problem.hint,
         }
         with self._database.write() as session:
-            return _move(session, job, UNFINISHED, values)
+            return _move(session, claim, UNFINISHED, values)
 
     def cancel(self, job: str) -> tuple[Inference, State]:
         """Cancel the job unless it is finished; final from this transaction on.
@@ -158,8 +169,9 @@ class InferenceRecords:
             UnknownInference: there is none of that id.
         """
         with self._database.write() as session:
-            before = cast(State, _row(session, job).state)
-            _move(session, job, UNFINISHED, {"state": "cancelled", "current": False, "finished_at": now()})
+            row = _row(session, job)
+            before, present = cast(State, row.state), Claim(row.id, row.claims)
+            _move(session, present, UNFINISHED, {"state": "cancelled", "current": False, "finished_at": now()})
             session.expire_all()
             return _view(session, _row(session, job)), before
 
@@ -175,9 +187,10 @@ def _is_id(text: str) -> bool:
     return len(text) == 36 and text.isascii() and text.isprintable()
 
 
-def _move(session: Session, job: str, states: Sequence[State], values: Mapping[str, Any]) -> bool:
-    """Change the row if it is in one of ``states``; whether it was."""
-    statement = update(InferenceRow).where(InferenceRow.id == job, InferenceRow.state.in_(states)).values(**values)
+def _move(session: Session, claim: Claim, states: Sequence[State], values: Mapping[str, Any]) -> bool:
+    """Change the row if it is in one of ``states`` and the claim is the present one; whether it was."""
+    held = (InferenceRow.id == claim.job, InferenceRow.claims == claim.number)
+    statement = update(InferenceRow).where(*held, InferenceRow.state.in_(states)).values(**values)
     result = cast("CursorResult[Any]", session.execute(statement, execution_options={"synchronize_session": False}))
     return result.rowcount == 1
 
@@ -196,6 +209,7 @@ def _view(session: Session, row: InferenceRow) -> Inference:
     problem = None
     if row.problem_kind is not None:
         problem = Problem(row.problem_kind, row.problem_reason or "", row.problem_hint or "")
+    is_running = row.state == "running"
     return Inference(
         id=row.id,
         number=row.number,
@@ -207,11 +221,16 @@ def _view(session: Session, row: InferenceRow) -> Inference:
         options=row.options,
         starts=row.starts,
         created_at=row.created_at,
+        owner=row.owner,
+        claims=row.claims,
         rank=row.rank,
         anew=row.anew,
         started_at=row.started_at,
         finished_at=row.finished_at,
         place=_count_unfinished(session, row) if row.state == "queued" else None,
+        stage=row.stage if is_running else None,
+        fraction=row.fraction if is_running else None,
+        preview=row.preview if is_running else None,
         problem=problem,
         parts=None if row.parts is None else {name: Part(**part) for name, part in row.parts.items()},
         summary=row.summary,

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 from mahtai.cases.blob import BlobRecord
 from mahtai.cases.blob_check import describe_result
+from mahtai.cases.intake import Intake
+from mahtai.db.engine import DatabaseUnavailable
 from mahtai.errors import MahtaiError
 from mahtai.jobs.engine import Engine
-from mahtai.jobs.inference import Inference, Part, Problem, UnknownInference
+from mahtai.jobs.inference import RANKS, Claim, Inference, Part, Problem, UnknownInference
 from mahtai.jobs.line import Line, LineClosed
 from mahtai.jobs.progress import ProgressBoard
 from mahtai.jobs.records import InferenceRecords
@@ -36,66 +39,97 @@ _MEDIA_TYPES = {".nrrd": "application/x-nrrd", ".json": "application/json"}
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 class Runner:
     """Performs jobs. Every way out of ``perform`` leaves the job finished, failed or cancelled in the table,
-    except the end of the server, after which ``perform`` is called again.
+    except the end of the server, after which ``perform`` is called again, and the loss of the job to another server.
 
     Args:
-        work_dir: where the engine writes results, a folder a job.
-        discard_unknown: removes those of the given blobs that no table knows.
+        name: of this server, which works on no other's jobs.
+        work_dir: where the engine writes results, a folder a claim.
     """
 
     def __init__(
         self,
+        name: str,
         records: InferenceRecords,
         store: BlobStore,
+        intake: Intake,
         catalogue: Catalogue,
         engine: Engine,
         board: ProgressBoard,
         work_dir: Path,
-        discard_unknown: Callable[[Iterable[str]], None],
     ) -> None:
+        self._name = name
         self._records = records
         self._store = store
         self._catalogue = catalogue
         self._engine = engine
         self._board = board
         self._work_dir = work_dir
-        self._discard_unknown = discard_unknown
+        self._intake = intake
         self._line = Line(moved=board.all_changed)
         self._closing = threading.Event()
         self._lock = threading.Lock()
-        self._live: set[str] = set()
-        self._withdrawn: set[str] = set()
+        self._live: dict[Claim, int] = {}
+        self._withdrawn: set[Claim] = set()
         self._unsettled: dict[str, Problem] = {}
         self._running: Inference | None = None
-        self._interrupted: set[str] = set()
+        self._interrupted: set[Claim] = set()
         self._corrections = count()
 
-    def is_live(self, job: str) -> bool:
-        """Whether a thread of this process works on the job or waits with it."""
+    def live(self) -> tuple[Claim, ...]:
+        """Those on which a thread of this process works, or with which one waits."""
         with self._lock:
-            return job in self._live
+            return tuple(self._live)
+
+    def is_live(self, claim: Claim) -> bool:
+        """Whether it is one of them."""
+        with self._lock:
+            return claim in self._live
+
+    @property
+    def running(self) -> Claim | None:
+        """The one that has the engine."""
+        with self._lock:
+            return None if self._running is None else self._running.claim
+
+    @property
+    def free_for_rank_below(self) -> int:
+        """Jobs of a lower rank could start at once: none while one waits, unattended ones make room."""
+        with self._lock:
+            running = self._running
+        if self._line.has_waiting or self._closing.is_set():
+            return 0
+        if not self._line.is_busy:
+            return max(RANKS.values()) + 1
+        return 0 if running is None else running.rank
 
     def unsettled(self, job: str) -> Problem | None:
         """Why a job has failed, while the table cannot be written to say so."""
         with self._lock:
             return self._unsettled.get(job)
 
-    def withdraw(self, job: str) -> None:
-        """The table says that the job is cancelled: stop working on it."""
+    def withdraw(self, claim: Claim) -> None:
+        """The table says that the job is cancelled, or another server's: stop working on it."""
         with self._lock:
-            if job in self._live:
-                self._withdrawn.add(job)
+            if claim not in self._live or claim in self._withdrawn:
+                return
+            self._withdrawn.add(claim)
         self._line.wake()
-        self._engine.cancel(job)
-        self._board.changed(job)
+        self._engine.cancel(claim.name)
+        self._board.changed(claim.job)
 
-    def hasten(self, inference: Inference) -> None:
+    def hasten(self, claim: Claim, rank: int) -> None:
         """A job that waits may have a better rank than when it came."""
-        self._line.hasten(inference.number, inference.rank)
-        self._make_room(inference.rank)
+        with self._lock:
+            number = self._live.get(claim)
+            is_running = self._running is not None and self._running.claim == claim
+        if number is not None and not is_running:
+            self._line.hasten(number, rank)
+            self._make_room(rank)
 
     def close(self) -> None:
         """The server stops: send home all who wait, and put back the job that runs."""
@@ -109,14 +143,22 @@ class Runner:
         Raises:
             LineClosed: the server stops; the job is to be performed again.
         """
+        inference = self._look(job)
+        if inference is None:
+            return
+        claim = inference.claim
         with self._lock:
-            self._live.add(job)
+            if claim in self._live:
+                return
+            self._live[claim] = inference.number
         try:
-            self._perform(job)
+            while self._performed(claim) is _MADE_ROOM:
+                pass
+            shutil.rmtree(self._work_dir / claim.name, ignore_errors=True)
         finally:
             with self._lock:
-                self._live.discard(job)
-                self._withdrawn.discard(job)
+                self._live.pop(claim, None)
+                self._withdrawn.discard(claim)
                 self._unsettled.pop(job, None)
             self._board.forget(job)
 
@@ -137,21 +179,34 @@ class Runner:
         finally:
             self._line.leave()
 
-    def _perform(self, job: str) -> None:
-        while self._performed(job) is _MADE_ROOM:
-            pass
-        shutil.rmtree(self._work_dir / job, ignore_errors=True)
-
-    def _performed(self, job: str) -> object:
-        """Work on a job when its turn comes; ``_MADE_ROOM`` if it has to wait for another one."""
+    def _look(self, job: str) -> Inference | None:
+        """The job, if there is something to do for this server."""
         try:
-            inference = self._records.get(job)
+            inference = self._insist(lambda: self._records.get(job))
         except UnknownInference:
             return None  # the tables were replaced by older ones
-        if inference.is_final:
+        return None if inference.is_final or inference.owner not in (self._name, None) else inference
+
+    def _insist(self, action: Callable[[], T]) -> T:
+        """Do something with the tables, as soon as they can be had.
+
+        Raises:
+            LineClosed: the server stops before.
+        """
+        while True:
+            try:
+                return action()
+            except DatabaseUnavailable:
+                if self._closing.wait(RETRY_S):
+                    raise LineClosed from None
+
+    def _performed(self, claim: Claim) -> object:
+        """Work on a job when its turn comes; ``_MADE_ROOM`` if it has to wait for another one."""
+        inference = self._look(claim.job)
+        if inference is None or inference.claim != claim:
             return None
         self._make_room(inference.rank)
-        if not self._line.wait(inference.rank, inference.number, lambda: self._is_withdrawn(job)):
+        if not self._line.wait(inference.rank, inference.number, lambda: self._is_withdrawn(claim)):
             return None
         with self._lock:
             self._running = inference
@@ -162,23 +217,23 @@ class Runner:
         finally:
             with self._lock:
                 self._running = None
-                self._interrupted.discard(job)
+                self._interrupted.discard(claim)
             self._line.leave()
         # storing and writing down take no engine, so the next job has begun by now
         if isinstance(outcome, EngineOutput):
-            self._keep(job, outcome)
+            self._keep(claim, outcome)
         elif isinstance(outcome, Problem):
-            self._fail(job, outcome)
+            self._fail(claim, outcome)
         return outcome
 
     def _make_room(self, rank: int) -> None:
         """Interrupt what runs if it is less urgent; it goes on afterwards, with what it had prepared in memory."""
         with self._lock:
             running = self._running
-            if running is None or running.rank <= rank or running.id in self._interrupted:
+            if running is None or running.rank <= rank or running.claim in self._interrupted:
                 return
-            self._interrupted.add(running.id)
-        self._engine.interrupt(running.id)
+            self._interrupted.add(running.claim)
+        self._engine.interrupt(running.claim.name)
 
     def _run(self, inference: Inference) -> object:
         """Have the engine do it: its output; None if the job was cancelled; ``_MADE_ROOM`` if it is to go on later."""
@@ -188,84 +243,87 @@ class Runner:
                 "so it does not try again by itself. The study itself is safe.",
                 "Run the model again. If the server stops again, tell the person who looks after it.",
             )
-        job = inference.id
+        claim, job = inference.claim, inference.id
         work = Work(
-            job=job,
-            model_folder=self._catalogue.get(inference.model).folder,
+            job=claim.name,
+            model_folder=self._catalogue.exact(inference.model, inference.model_sha256).folder,
             inputs={channel: self._store.path(sha256) for channel, sha256 in inference.inputs.items()},
             options=inference.options,
-            output_folder=self._work_dir / job,
+            output_folder=self._work_dir / claim.name,
             anew=inference.anew,
         )
-        if not self._records.begin(job):
+        if not self._insist(lambda: self._records.begin(claim)):
             return None
         self._board.report(job, "loading", 0.0)
         try:
             return self._engine.run(
                 work,
                 lambda stage, fraction: self._board.report(job, stage, fraction),
-                lambda: self._is_withdrawn(job),
+                lambda: self._is_withdrawn(claim),
                 lambda path: self._board.show(job, path),
             )
         except JobCancelled:
-            if self._was_interrupted(job):
+            if self._was_interrupted(claim):
                 self._board.forget(job)
-                return _MADE_ROOM if self._records.put_back(job) else None
+                return _MADE_ROOM if self._insist(lambda: self._records.put_back(claim)) else None
             return None
         except MahtaiError:
             if self._closing.is_set():
-                self._put_back(job)
+                self._put_back(claim)
             raise
 
-    def _keep(self, job: str, output: EngineOutput) -> None:
+    def _keep(self, claim: Claim, output: EngineOutput) -> None:
         """Blobs first, each whole and synced; then one transaction makes all of the result visible."""
-        self._board.report(job, "storing", 0.0)
+        self._board.report(claim.job, "storing", 0.0)
         blobs: dict[str, BlobRecord] = {}
         problem = None
         try:
-            for name, path in output.files.items():
-                blobs[name] = self._store_file(path)
-            parts = {name: _part(output.files[name], blob) for name, blob in blobs.items()}
-            if self._records.succeed(job, parts, output.summary, list(blobs.values())):
+            if self._insist(lambda: self._publish(claim, output, blobs)):
                 return
+            _log.info("the result of inference %s is not wanted any more", claim.job)
         except MahtaiError as error:
             problem = Problem(error.kind, error.reason, error.hint)
         with suppress(MahtaiError):  # what cannot be removed now only takes room
-            self._discard_unknown(blob.sha256 for blob in blobs.values())
+            self._intake.discard_unknown(blob.sha256 for blob in blobs.values())
         if problem is not None:
-            self._fail(job, problem)
+            self._fail(claim, problem)
 
-    def _store_file(self, path: Path) -> BlobRecord:
-        return describe_result(path, self._store.put_file(path))
+    def _publish(self, claim: Claim, output: EngineOutput, blobs: dict[str, BlobRecord]) -> bool:
+        """Store what the engine wrote, and say so if the job is still this server's; ``blobs`` is told what was."""
+        with self._intake.adding():
+            for name, path in output.files.items():
+                blobs[name] = describe_result(path, self._store.put_file(path))
+            parts = {name: _part(output.files[name], blob) for name, blob in blobs.items()}
+            return self._records.succeed(claim, parts, output.summary, list(blobs.values()))
 
-    def _fail(self, job: str, problem: Problem) -> None:
+    def _fail(self, claim: Claim, problem: Problem) -> None:
         """Write down that the job has failed; a table that cannot be written (disk full) is tried until it can."""
-        _log.warning("inference %s failed: %s", job, problem.kind)
+        _log.warning("inference %s failed: %s", claim.job, problem.kind)
         while True:
             try:
-                self._records.fail(job, problem)
+                self._records.fail(claim, problem)
                 return
             except MahtaiError:
                 with self._lock:
-                    self._unsettled[job] = problem
-                self._board.forget(job)
+                    self._unsettled[claim.job] = problem
+                self._board.forget(claim.job)
                 if self._closing.wait(RETRY_S):
                     raise LineClosed from None
 
-    def _put_back(self, job: str) -> None:
+    def _put_back(self, claim: Claim) -> None:
         try:
-            self._records.put_back(job)
+            self._records.put_back(claim)
         except MahtaiError as error:
-            _log.warning("inference %s could not be put back in order: %s", job, error.kind)
+            _log.warning("inference %s could not be put back in order: %s", claim.job, error.kind)
         raise LineClosed
 
-    def _was_interrupted(self, job: str) -> bool:
+    def _was_interrupted(self, claim: Claim) -> bool:
         with self._lock:
-            return job in self._interrupted and job not in self._withdrawn
+            return claim in self._interrupted and claim not in self._withdrawn
 
-    def _is_withdrawn(self, job: str) -> bool:
+    def _is_withdrawn(self, claim: Claim) -> bool:
         with self._lock:
-            return job in self._withdrawn
+            return claim in self._withdrawn
 
 
 def _part(path: Path, blob: BlobRecord) -> Part:

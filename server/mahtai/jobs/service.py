@@ -16,21 +16,27 @@ from mahtai.cases.intake import Intake
 from mahtai.data_folder import require_room
 from mahtai.db.engine import Database
 from mahtai.errors import MahtaiError
+from mahtai.jobs.claims import Claims
 from mahtai.jobs.corrections import check_region
 from mahtai.jobs.durable import DurableWork
 from mahtai.jobs.engine import Engine, EngineState
-from mahtai.jobs.inference import RANKS, Inference, NoResult, Part, Priority, Problem
+from mahtai.jobs.fleet import Fleet
+from mahtai.jobs.inference import RANKS, Claim, Inference, NoResult, Part, Priority, Problem
 from mahtai.jobs.orders import OrderDesk
 from mahtai.jobs.progress import ProgressBoard, Watcher
 from mahtai.jobs.records import InferenceRecords
 from mahtai.jobs.runner import Runner
+from mahtai.jobs.threads import Threads
 from mahtai.jobs.work import Work
 from mahtai.models.catalogue import Catalogue
-from mahtai.settings import Settings
+from mahtai.settings import Settings, host_name
 from mahtai.volumes.store import BlobStore
 
 LOOK_AFTER_S = 15.0
 """Seconds between two looks for accepted jobs that nobody works on."""
+
+PREVIEW_FILE = "preview.seg.nrrd"
+"""What the engine writes beside the result, see ``mahtai.inference.result_files``."""
 
 _ABANDONED = Problem(
     "interrupted",
@@ -50,22 +56,29 @@ class Jobs:
         self._settings = settings
         self._store = store
         self._catalogue = catalogue
-        self._records = InferenceRecords(database)
+        self._records = InferenceRecords(database, settings.server_name)
         self._desk = OrderDesk(database, store, catalogue)
         self._board = ProgressBoard()
         self._engine = Engine(
             settings.device, settings.threads, settings.runtimes_dir, settings.engine_stall_s, self._first_model
         )
         self._runner = Runner(
+            name=settings.server_name,
             records=self._records,
             store=store,
+            intake=intake,
             catalogue=catalogue,
             engine=self._engine,
             board=self._board,
             work_dir=settings.work_dir,
-            discard_unknown=intake.discard_unknown,
         )
-        self._durable = DurableWork(settings.jobs_url, "local", self._runner.perform)
+        self._durable: DurableWork | Threads
+        self._fleet: Fleet | None = None
+        if settings.is_sqlite:
+            self._durable = DurableWork(settings.jobs_url, settings.server_name, self._runner.perform)
+        else:
+            self._durable = Threads(self._runner.perform)
+            self._fleet = self._make_fleet(database)
         self._stopping = threading.Event()
         self._caretaker = threading.Thread(target=self._look_after, name="jobs-caretaker", daemon=True)
 
@@ -73,6 +86,8 @@ class Jobs:
         """Take up what was accepted before; its first job starts the engine, if ``warm_up`` did not."""
         shutil.rmtree(self._settings.work_dir, ignore_errors=True)
         self._durable.start()
+        if self._fleet is not None:
+            self._fleet.join()
         self._engine.start()
         self._caretaker.start()
 
@@ -86,6 +101,8 @@ class Jobs:
         self._runner.close()
         self._caretaker.join()
         self._durable.stop()
+        if self._fleet is not None:
+            self._fleet.leave()
 
     @property
     def engine_state(self) -> tuple[EngineState, str]:
@@ -116,16 +133,17 @@ class Jobs:
         Raises:
             MahtaiError: see ``OrderDesk.check``; or no room on the disk, or too many jobs.
         """
-        order = self._desk.check(model, inputs, options)
+        version = self._catalogue.for_reader(model, inputs) if priority == "reader" else model
+        order = self._desk.check(version, inputs, options)
         require_room(self._settings.data_dir, self._settings.min_free_bytes)
         limit, rank = self._settings.max_waiting_jobs, RANKS[priority]
         inference, is_new = self._records.accept(order, rerun, limit, rank)
         if not is_new and not self._has_files(inference):
             inference, is_new = self._records.accept(order, True, limit, rank)
         if is_new:
-            self._begin(inference.id)
+            self._begin(inference.claim)
         elif inference.state == "queued":
-            self._runner.hasten(inference)
+            self._runner.hasten(inference.claim, inference.rank)
         return self._present(inference), is_new
 
     def prepare(self, model: str, inputs: Mapping[str, str], options: Mapping[str, Any]) -> None:
@@ -134,8 +152,8 @@ class Jobs:
         Raises:
             MahtaiError: it could not be run, see ``OrderDesk.check``.
         """
-        order = self._desk.check(model, inputs, options)
-        folder = self._catalogue.get(model).folder
+        order = self._desk.check(self._catalogue.for_reader(model, inputs), inputs, options)
+        folder = self._catalogue.exact(order.model, order.model_sha256).folder
         self._engine.prepare(Work("", folder, self._paths(order.inputs), order.options, self._settings.work_dir))
 
     def get(self, job: str) -> Inference:
@@ -154,7 +172,8 @@ class Jobs:
         """
         inference, before = self._records.cancel(job)
         if inference.state != before:
-            self._runner.withdraw(job)
+            self._runner.withdraw(inference.claim)
+            self._board.changed(job)
         return inference
 
     @contextmanager
@@ -197,8 +216,11 @@ class Jobs:
         Raises:
             UnknownInference, NoResult: there is none, or none any more.
         """
-        self._records.get(job)
-        for path in reversed(self._board.previews(job)):
+        inference = self._records.get(job)
+        paths = [*self._board.previews(job)]
+        if not paths and inference.preview is not None and inference.owner is not None:
+            paths = [self._settings.work_dir.with_name(inference.owner) / inference.claim.name / PREVIEW_FILE]
+        for path in reversed(paths):
             with suppress(OSError):
                 return path.read_bytes()
         raise NoResult("There is no preview of this inference.", "Wait for its result.")
@@ -217,7 +239,7 @@ class Jobs:
             given.write_bytes(region)
             work = Work(
                 job=f"correction {Path(folder).name}",
-                model_folder=self._catalogue.get(inference.model).folder,
+                model_folder=self._catalogue.exact(inference.model, inference.model_sha256).folder,
                 inputs=self._paths(inference.inputs),
                 options=inference.options,
                 output_folder=Path(folder),
@@ -246,19 +268,19 @@ class Jobs:
     def _has_files(self, inference: Inference) -> bool:
         return all(self._store.has(part.sha256) for part in (inference.parts or {}).values())
 
-    def _begin(self, job: str) -> None:
-        """Start the durable workflow. The job is accepted already, so a failure here is only a delay."""
+    def _begin(self, claim: Claim) -> None:
+        """Start to work on a job. It is accepted already, so a failure here is only a delay."""
         try:
-            self._durable.begin(job)
+            self._durable.begin(claim)
         except Exception:
-            _log.exception("inference %s could not be begun; it will be at the next look", job)
+            _log.exception("inference %s could not be begun; it will be at the next look", claim.job)
 
     def _look_after(self) -> None:
         """Find accepted jobs that nobody works on: after a crash, a full disk, or an unexpected error."""
         while True:
             try:
-                for job in self._records.unfinished():
-                    self._take_up(job)
+                for claim in self._records.own():
+                    self._take_up(claim)
             except MahtaiError as error:
                 _log.warning("the jobs could not be looked after: %s", error.kind)
             except Exception:
@@ -266,15 +288,27 @@ class Jobs:
             if self._stopping.wait(LOOK_AFTER_S):
                 return
 
-    def _take_up(self, job: str) -> None:
-        if self._runner.is_live(job) or self._stopping.is_set():
+    def _take_up(self, claim: Claim) -> None:
+        if self._runner.is_live(claim) or self._stopping.is_set():
             return
-        is_open = self._durable.is_open(job)
+        is_open = self._durable.is_open(claim)
         if is_open is None:
-            self._begin(job)
+            self._begin(claim)
         elif not is_open:
-            self._records.fail(job, _ABANDONED)
-            self._board.changed(job)
+            self._records.fail(claim, _ABANDONED)
+            self._board.changed(claim.job)
+
+    def _make_fleet(self, database: Database) -> Fleet:
+        return Fleet(
+            name=self._settings.server_name,
+            claims=Claims(database, self._settings.server_name, host_name()),
+            runner=self._runner,
+            board=self._board,
+            begin=self._begin,
+            look=self.get,
+            models=lambda: {model.id: model.sha256 for model in self._catalogue.list() if model.weights_path},
+            can_work=lambda: self._engine.state[0] not in ("broken", "stopped"),
+        )
 
     def _first_model(self) -> Path | None:
         """The folder of the model that will most likely be asked for: the last one, else the first that can run."""

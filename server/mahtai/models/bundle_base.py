@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal
 
 from mahtai.models import inference_config
 from mahtai.models.config import BundleError
+from mahtai.models.serving import split_name, version_name
 from mahtai.models.vocabulary import channel_id, channel_text
 
 WEIGHTS_FILES = ("models/model.safetensors", "models/model.pt")
@@ -57,7 +58,7 @@ class Bundle(ABC):
     """One model folder, read but not loaded.
 
     Attributes:
-        id: name of the folder.
+        id: name of the folder, without the number of the version (``brats_segresnet@2``).
         task: such as ``brain-tumour`` or ``cephalometry``; ``other`` for one that MahtAI has no words for.
         channels: inputs in the network's order.
         network_def: ``_target_`` and plain arguments of the network.
@@ -108,6 +109,16 @@ class Bundle(ABC):
         files = [*self.config_paths, *([self.weights_path] if self.weights_path else [])]
         digests = [f"{path.name} {file_sha256(path)}" for path in files]
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+    @property
+    def number(self) -> int:
+        """Of the version; 0 is the model as it came."""
+        return split_name(self.folder.name)[1] or 0
+
+    @property
+    def version_name(self) -> str:
+        """Id and number, such as ``brats_segresnet@2``."""
+        return version_name(self.id, self.number)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -199,7 +210,7 @@ class Description:
         """
         folder, metadata, extras = self.folder, self.metadata, self.extras
         return {
-            "id": folder.name,
+            "id": split_name(folder.name)[0],
             "name": str(metadata.get("name", folder.name)),
             "version": str(metadata.get("version", "unknown")),
             "description": str(metadata.get("description", "")),

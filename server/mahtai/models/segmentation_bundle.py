@@ -15,6 +15,9 @@ from mahtai.models.bundle_base import Bundle, Description, Shape, channel_words
 from mahtai.models.vocabulary import region_id, task_of_regions
 from mahtai.volumes.terminology import SegmentDescription, groups_of_task, segments_of_task
 
+MOST_MISSING = 2
+"""Sequences that may be left out at most, by a model that was trained to do without some."""
+
 _TRIAL_VOXELS = 32
 
 
@@ -82,8 +85,8 @@ class SegmentationBundle(Bundle):
         return (1, len(self.channels), *window), (1, len(self.regions), *window)
 
     def can_do_without(self, missing: tuple[str, ...]) -> bool:
-        """Whether the model was trained with sequence dropout."""
-        return self.missing_channels_ok or not missing
+        """Whether the model was trained with sequence dropout, and enough is left."""
+        return not missing or (self.missing_channels_ok and len(missing) <= MOST_MISSING)
 
     def own_json(self) -> dict[str, Any]:
         """Regions, labels and the grid."""

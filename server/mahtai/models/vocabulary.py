@@ -10,6 +10,9 @@ from typing import Any
 
 VOCABULARY_FILE = Path(__file__).with_name("vocabulary.json")
 
+_LONGEST_RUN = 4
+"""Words of a name that may be one sequence: "fluid attenuated inversion recovery"."""
+
 
 @cache
 def _table() -> dict[str, Any]:
@@ -30,6 +33,21 @@ def channel_id(word: str) -> str:
         if _bare(word) in entry["words"]:
             return str(channel)
     return _slug(word)
+
+
+def channel_in(name: str) -> str | None:
+    """The channel that an image's name tells, by the longest run of its words that is one; None if it tells none.
+
+    ``"BraTS_001 T2-FLAIR"`` → ``"flair"``. Of two that are as long, the last one counts.
+    """
+    words = re.findall(r"[a-z0-9]+", name.lower())
+    known = {word: channel for channel, entry in _table()["channels"].items() for word in entry["words"]}
+    for length in range(min(len(words), _LONGEST_RUN), 0, -1):
+        for first in range(len(words) - length, -1, -1):
+            channel = known.get("".join(words[first : first + length]))
+            if channel is not None:
+                return str(channel)
+    return None
 
 
 def channel_text(channel: str) -> tuple[str, str]:

@@ -5,8 +5,6 @@ A data folder holds one folder a case with ``t1c``, ``t1``, ``t2``, ``flair`` an
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,23 +15,15 @@ import torch
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from torch import Tensor
 
-from mahtai.errors import MahtaiError
 from mahtai.inference.intensity import zscore_foreground
+from mahtai.training.splits import SplitError, held_out_voxels, part_of, split
+from mahtai.volumes.fingerprint import fingerprint
 
 CHANNELS = ("t1c", "t1", "t2", "flair")
 """Input order of the model zoo's ``brats_mri_segmentation``."""
 
 REGIONS = ("TC", "WT", "ET")
 """Output order of the model zoo's ``brats_mri_segmentation``."""
-
-SPLITS_FILE = Path(__file__).with_name("splits.json")
-
-
-class SplitError(MahtaiError):
-    """A case was asked for in a role that its place in the split forbids."""
-
-    kind = "held-out-case"
-    title = "The case is held out"
 
 
 @dataclass(frozen=True)
@@ -45,33 +35,33 @@ class Case:
         image: 4 × X × Y × Z float16, z-scored in the brain, channels T1c, T1, T2, FLAIR, axes LPS.
         label: X × Y × Z uint8: 0 background, 1 NCR, 2 ED, 3 ET.
         spacing_mm: of the three axes.
+        split: ``train``, or what it is held out for.
     """
 
     name: str
     image: Tensor
     label: Tensor
     spacing_mm: tuple[float, float, float]
+    split: str
 
 
-def split(dataset: str = "brats") -> dict[str, list[str]]:
-    """The sticky split of a data set: ``train``, ``validation`` and ``test`` → case names."""
-    return dict(json.loads(SPLITS_FILE.read_text(encoding="utf-8"))[dataset])
+def require_for_training(cases: Iterable[Case]) -> None:
+    """The last door before the network: whatever the cases come from, only those of the train split pass.
 
-
-def held_out_voxels() -> dict[str, str]:
-    """SHA-256 of the T1c voxels → name, of every case that training may never see."""
-    return dict(json.loads(SPLITS_FILE.read_text(encoding="utf-8"))["held_out_voxels_sha256"])
+    Raises:
+        SplitError: naming the case.
+    """
+    for case in cases:
+        if case.split != "train":
+            raise SplitError(
+                f"{case.name} is held out ({case.split}) and can never enter training.",
+                "Take it out of the list; nothing was trained.",
+            )
 
 
 def voxels_sha256(path: Path) -> str:
-    """SHA-256 of a volume's histogram without its background.
-
-    It stays the same when a file is renamed, compressed anew, mirrored, turned by right angles,
-    cropped or padded, so that none of these hides a case.
-    """
-    voxels = np.asanyarray(_load(path).dataobj)
-    values, counts = np.unique(voxels[voxels != 0], return_counts=True)
-    return hashlib.sha256(values.astype("<f4").tobytes() + counts.astype("<i8").tobytes()).hexdigest()
+    """The fingerprint of a volume, which a new name or another storage order does not change."""
+    return fingerprint(np.asanyarray(_load(path).dataobj))
 
 
 def check_training_cases(folders: Iterable[Path]) -> None:
@@ -142,13 +132,17 @@ def contiguous_labels(label: np.ndarray) -> np.ndarray:
 
 
 def load_case(folder: Path, margin: int = 2) -> Case:
-    """Read a case, turn it to LPS, crop it to the brain with a margin in voxels, z-score it."""
+    """Read a case, turn it to LPS, crop it to the brain with a margin in voxels, z-score it.
+
+    Its split is the published one, by its name and by its T1c; a case that is not in it may be learnt from.
+    """
     arrays = []
     spacing = (1.0, 1.0, 1.0)
     for channel in CHANNELS:
         array, spacing = _to_lps(sequence_file(folder, channel))
         arrays.append(array.astype(np.float32))
     label = contiguous_labels(_to_lps(sequence_file(folder, "seg"))[0])
+    part = _named_part(folder.name) or part_of(fingerprint(arrays[CHANNELS.index("t1c")])) or "train"
     stacked = np.stack(arrays)
     where = np.nonzero((stacked != 0).any(axis=0))
     box = tuple(
@@ -156,7 +150,11 @@ def load_case(folder: Path, margin: int = 2) -> Case:
         for axis, length in zip(where, label.shape, strict=True)
     )
     image = zscore_foreground(torch.from_numpy(stacked[(slice(None), *box)].copy()))
-    return Case(folder.name, image.half(), torch.from_numpy(label[box].copy()), spacing)
+    return Case(folder.name, image.half(), torch.from_numpy(label[box].copy()), spacing, part)
+
+
+def _named_part(name: str) -> str | None:
+    return next((part for part, names in split().items() if name in names), None)
 
 
 def regions_of(label: Tensor) -> Tensor:

@@ -24,14 +24,16 @@ class LesionStatistics:
 
 
 def lesion_statistics(cases: list[Case]) -> LesionStatistics:
-    """Measure the tissues of real lesions; a case without one tissue is no donor for it (NaN)."""
+    """Measure the tissues of real lesions; a case without one tissue or sequence is no donor for it (NaN)."""
     means, deviations = [], []
     for case in cases:
         image = case.image.float()
         tissues = [image[:, case.label == value] for value in (1, 2, 3)]
         enough = [tissue if tissue.shape[1] > 200 else torch.full((len(image), 2), torch.nan) for tissue in tissues]
-        means.append(torch.stack([tissue.mean(1) for tissue in enough]))
-        deviations.append(torch.stack([tissue.std(1) for tissue in enough]))
+        # a sequence that the study lacks is 0 everywhere and tells nothing of its tissues
+        lacking = (image == 0).flatten(1).all(1)
+        means.append(torch.stack([tissue.mean(1) for tissue in enough]).masked_fill(lacking, torch.nan))
+        deviations.append(torch.stack([tissue.std(1) for tissue in enough]).masked_fill(lacking, torch.nan))
     return LesionStatistics(torch.stack(means), torch.stack(deviations))
 
 
@@ -71,9 +73,9 @@ def implant_lesion(
     enhances = float(torch.rand(())) < 0.8
     donor = int(torch.randint(len(statistics.mean), ()))
     mean, deviation = statistics.mean[donor], statistics.deviation[donor]
-    fallback = statistics.mean.nanmean(0)
-    mean = torch.where(mean.isnan(), fallback, mean)
-    deviation = torch.where(deviation.isnan(), statistics.deviation.nanmean(0), deviation)
+    # where no donor has the tissue either, an ordinary z-score is as good a guess as any
+    mean = torch.where(mean.isnan(), statistics.mean.nanmean(0).nan_to_num(0.0), mean)
+    deviation = torch.where(deviation.isnan(), statistics.deviation.nanmean(0).nan_to_num(1.0), deviation)
     room = brain & (label == 0)
     new_label = label.clone()
     new_image = image.clone()

@@ -18,10 +18,11 @@ from mahtai.models.catalogue import Catalogue
 from mahtai.models.landmark_bundle import LandmarkBundle
 from mahtai.models.network import build_network
 from mahtai.settings import Settings
-from mahtai.training.datasets import case_folders, check_training_cases, load_case, split
+from mahtai.training.datasets import case_folders, check_training_cases, load_case
 from mahtai.training.evaluate import as_table, evaluate
 from mahtai.training.loop import SegmentationTrainer
 from mahtai.training.settings import TrainingSettings
+from mahtai.training.splits import split
 
 
 class CasesError(MahtaiError):
@@ -102,7 +103,8 @@ def _find_bundle(model: str) -> Bundle:
     folder = Path(model)
     if (folder / "configs").is_dir():
         return read_bundle(folder)
-    return Catalogue(Settings.from_environment().models_path).get(model)
+    settings = Settings.from_environment()
+    return Catalogue(settings.models_path, settings.versions_dir).get(model)
 
 
 def evaluate_bundle(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,17 @@ class Phase:
     batch: int
 
 
+FINE_TUNING_RATE = 0.2
+"""Share of the learning rate that is left when a trained network learns on."""
+
+
 @dataclass(frozen=True)
 class TrainingSettings:
-    """All that decides the outcome of a run besides the data and the machine's speed."""
+    """All that decides the outcome of a run besides the data and the machine's speed.
+
+    Attributes:
+        rehearsal_share: of the patches that come from cases learnt before, where there are any beside the new ones.
+    """
 
     phases: tuple[Phase, ...]
     learning_rate: float = 5e-4
@@ -38,22 +46,48 @@ class TrainingSettings:
     ema_decay: float = 0.998
     gradient_clip: float = 1.0
     seed: int = 0
+    rehearsal_share: float = 0.5
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
 
     @classmethod
     def from_bundle(cls, bundle: Path) -> TrainingSettings:
         """Read ``configs/train.json``; unknown keys are errors, so that a typo is not ignored."""
         content: dict[str, Any] = json.loads((bundle / "configs" / "train.json").read_text(encoding="utf-8"))
-        phases = tuple(
-            Phase(share=item["share"], spacing_mm=item["spacing_mm"], patch=tuple(item["patch"]), batch=item["batch"])
-            for item in content.pop("phases")
-        )
+        phases = _phases(content.pop("phases"))
         augmentation = content.pop("augmentation", {})
         if "scale_range" in augmentation:
             augmentation["scale_range"] = tuple(augmentation["scale_range"])
-        content.pop("comment", None)
+        for other in ("comment", "fine_tuning"):
+            content.pop(other, None)
         return cls(phases=phases, augmentation=AugmentationSettings(**augmentation), **content)
+
+    @classmethod
+    def for_fine_tuning(cls, bundle: Path) -> TrainingSettings:
+        """What ``configs/train.json`` says under ``fine_tuning``, on top of the rest.
+
+        Without it: a fifth of the learning rate, and the phases after the first, which only has to find the coarse
+        features that a trained network has already.
+        """
+        settings = cls.from_bundle(bundle)
+        own = json.loads((bundle / "configs" / "train.json").read_text(encoding="utf-8")).get("fine_tuning", {})
+        phases = settings.phases[1:] or settings.phases
+        whole = sum(phase.share for phase in phases)
+        defaults = {
+            "learning_rate": settings.learning_rate * FINE_TUNING_RATE,
+            "warmup_steps": min(settings.warmup_steps, 50),
+            "phases": tuple(replace(phase, share=phase.share / whole) for phase in phases),
+        }
+        if "phases" in own:
+            own["phases"] = _phases(own["phases"])
+        return replace(settings, **{**defaults, **own})
 
     def as_json(self) -> dict[str, Any]:
         """For the log that is kept with the weights."""
         return asdict(self)
+
+
+def _phases(items: list[dict[str, Any]]) -> tuple[Phase, ...]:
+    return tuple(
+        Phase(share=item["share"], spacing_mm=item["spacing_mm"], patch=tuple(item["patch"]), batch=item["batch"])
+        for item in items
+    )

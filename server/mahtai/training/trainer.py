@@ -19,6 +19,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 
+LOG_EVERY_S = 30.0
+"""A line in the log at least so often, or every 50 steps."""
+
+
 class Schedule(Protocol):
     """The settings that the optimizer needs."""
 
@@ -143,20 +147,21 @@ class Trainer:
         next_loss: Callable[[], Tensor],
         on_progress: Callable[[float, str], None] = lambda fraction, text: None,
         phase: int = 0,
-        save_every_seconds: float = 300.0,
+        save_every_seconds: float = 60.0,
         step_limit: int | None = None,
     ) -> None:
         """Train until ``end_seconds`` of the budget are used up (time of earlier, resumed runs counts)."""
         self.network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         self.network.train()
-        recent, last_save = 0.0, self.seconds
+        recent, last_save, last_log = 0.0, self.seconds, time.monotonic()
         while self.seconds < end_seconds and (step_limit is None or self.step < step_limit):
             started = time.monotonic()
             rate = self._set_learning_rate(budget_seconds)
             loss = self.update(next_loss())
             self.seconds += time.monotonic() - started
             recent = loss if recent == 0 else 0.98 * recent + 0.02 * loss
-            if self.step % 50 == 0:
+            if self.step % 50 == 0 or time.monotonic() - last_log > LOG_EVERY_S:
+                last_log = time.monotonic()
                 entry = {"step": self.step, "seconds": round(self.seconds), "phase": phase}
                 self.log({**entry, "loss": round(recent, 4), "rate": rate})
                 on_progress(self.seconds / budget_seconds, f"step {self.step}, loss {recent:.3f}")
@@ -167,7 +172,7 @@ class Trainer:
 
     def log(self, entry: dict[str, object]) -> None:
         """Add a line to ``train_log.jsonl``."""
-        with (self.output / "train_log.jsonl").open("a") as stream:
+        with (self.output / "train_log.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(entry) + "\n")
 
     def log_start(self, **what: object) -> None:

@@ -184,6 +184,11 @@ class Reception:
         self._digest.update(data)
         self.bytes_received += len(data)
 
+    @property
+    def sha256(self) -> str:
+        """Of what has come so far."""
+        return self._digest.hexdigest()
+
     def verify(self) -> Path:
         """Close the partial file and check the hash, so that the content can be looked at before it is kept.
 

@@ -125,6 +125,11 @@ def segments_of_task(task: str, ids: Sequence[str] | None = None) -> tuple[Segme
     return tuple(SegmentDescription.from_json(known[segment], defaults) for segment in wanted)
 
 
+def segment_ids(task: str) -> frozenset[str]:
+    """Ids of all segments that a task knows, the standard ones and others; empty for a task without any."""
+    return frozenset(item["id"] for item in _tasks().get(task, {"segments": []})["segments"])
+
+
 def groups_of_task(task: str) -> tuple[SegmentGroup, ...]:
     """What is reported of a task besides its segments; empty for a task without any."""
     entry = _tasks().get(task, {"groups": []})

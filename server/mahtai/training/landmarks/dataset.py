@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from mahtai.errors import MahtaiError
-from mahtai.training.datasets import SplitError
+from mahtai.training.landmarks.films import held_out_film, twins_of_test_images
+from mahtai.training.splits import SplitError
 
 PIXEL_MM = 0.1
 """Of the ISBI 2015 images, by the challenge's description."""
@@ -20,10 +20,7 @@ PIXEL_MM = 0.1
 FOLDS = 5
 """An image's fold is its number modulo this."""
 
-_HELD_OUT = Path(__file__).with_name("held_out_isbi2015.json")
 _LAYOUT = "--data is the folder of the ISBI 2015 images: senior.csv, junior.csv, and images/001.jpg to images/300.jpg."
-# the same film scanned or stored anew differs by up to 7 bits here, different films by 22 and more
-_CLOSE_BITS = 15
 
 
 class CephalogramsError(MahtaiError):
@@ -107,46 +104,19 @@ def read_grey(path: Path) -> np.ndarray:
         return np.asarray(image.convert("L"))
 
 
-def fingerprint(grey: np.ndarray) -> int:
-    """256 bits that stay nearly the same when an image is resized, compressed anew or made brighter.
-
-    Difference hash (N. Krawetz, 2013): whether each of 16 × 16 cells is brighter than its right neighbour.
-    """
-    small = np.asarray(Image.fromarray(grey).resize((17, 16), Image.Resampling.BOX), dtype=np.int16)
-    bits = (small[:, 1:] > small[:, :-1]).flatten()
-    return int("".join("1" if bit else "0" for bit in bits), 2)
-
-
-def held_out() -> dict[int, str]:
-    """Fingerprint → name of every image that training may never see."""
-    return {int(value, 16): name for name, value in _held_out()["fingerprints"].items()}
-
-
-def twins_of_test_images() -> dict[str, str]:
-    """Training image that is left out → the Test1 image that shows the same film."""
-    return _held_out()["twins"]
-
-
-def _held_out() -> dict[str, dict[str, str]]:
-    return dict(json.loads(_HELD_OUT.read_text(encoding="utf-8")))
-
-
 def check_training_images(paths: Iterable[Path]) -> None:
     """Refuse any test image, under its own name or another, mirrored or not.
 
     Raises:
         SplitError: naming the image.
     """
-    known = held_out()
     for path in paths:
-        grey = read_grey(path)
-        for seen in (fingerprint(grey), fingerprint(np.ascontiguousarray(grey[:, ::-1]))):
-            nearest = min(known, key=lambda value: (value ^ seen).bit_count())
-            if (nearest ^ seen).bit_count() <= _CLOSE_BITS:
-                raise SplitError(
-                    f"{path.name} is the held-out image {known[nearest]} and can never enter training. "
-                    "Take it out of the list; the split is kept for ever."
-                )
+        known_as = held_out_film(read_grey(path))
+        if known_as is not None:
+            raise SplitError(
+                f"{path.name} is the held-out image {known_as} and can never enter training. "
+                "Take it out of the list; the split is kept for ever."
+            )
 
 
 def without_fold(images: Sequence[Cephalogram], fold: int) -> list[Cephalogram]:

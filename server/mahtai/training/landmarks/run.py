@@ -21,8 +21,9 @@ from mahtai.models.landmark_bundle import CALIBRATION_FILE, LandmarkBundle
 from mahtai.models.network import build_network
 from mahtai.networks import MAHTNet
 from mahtai.training.landmarks.calibrate import calibrate_members, heads_in, held_out_predictions
-from mahtai.training.landmarks.dataset import Cephalogram, CephalogramsError, read_cephalograms, twins_of_test_images
+from mahtai.training.landmarks.dataset import Cephalogram, CephalogramsError, read_cephalograms
 from mahtai.training.landmarks.evaluate import as_table, draw, evaluate
+from mahtai.training.landmarks.films import twins_of_test_images
 from mahtai.training.landmarks.settings import LandmarkTrainingSettings
 from mahtai.training.landmarks.train import train_member
 from mahtai.training.trainer import write_json

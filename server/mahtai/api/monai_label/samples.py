@@ -1,0 +1,42 @@
+"""The next image to label, from the same work list that everybody uses."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body
+
+from mahtai.api.acting import Acting
+from mahtai.api.monai_label.datastore import sample_of
+from mahtai.api.monai_label.people import person_of
+from mahtai.api.services import Called
+from mahtai.cases.monai_label import description
+from mahtai.errors import MahtaiError
+
+router = APIRouter(prefix="/activelearning")
+
+
+class UnknownStrategy(MahtaiError):
+    """There is no strategy of that name."""
+
+    kind = "unknown-strategy"
+    title = "There is no such strategy"
+    status = 404
+
+
+@router.post("/{strategy}")
+def next_sample(
+    strategy: str, services: Called, acting: Acting, params: Annotated[dict[str, Any] | None, Body()] = None
+) -> dict[str, Any]:
+    """An image that is held for this client for some minutes, so that nobody else gets it; ``{}`` if none is left."""
+    if strategy not in description.STRATEGIES:
+        raise UnknownStrategy(
+            f"There is no strategy {strategy[:50]!r}.", f"There are: {', '.join(description.STRATEGIES)}."
+        )
+    person = person_of(params or {}, acting)
+    wanted, _ = description.STRATEGIES[strategy]
+    for task in description.tasks(services.catalogue):
+        offer = services.next_case.offer(person, wanted, task=task)
+        if offer is not None:
+            return {**sample_of(services, services.images.shown(offer.case).id), "why": offer.why}
+    return {}
