@@ -1,4 +1,5 @@
-"""What the wheel takes along from beside the server: one measurement code, one wire format, the models.
+"""What the wheel takes along from beside the server: one measurement code, one wire format, one set of rules by which
+sequences are recognised, and the models.
 
 An editable installation takes nothing along: it finds them where they are, and a copy would hide later changes.
 """
@@ -15,6 +16,7 @@ TAKEN_ALONG = {
     "MahtAI/MahtAILib/errors.py": "MahtAILib/errors.py",
     "MahtAI/MahtAILib/cephalometry": "MahtAILib/cephalometry",
     "MahtAI/MahtAILib/client": "MahtAILib/client",
+    "MahtAI/MahtAILib/sequences": "MahtAILib/sequences",
     "models": "mahtai/shipped_models",
 }
 """Place in the repository → place in the wheel."""

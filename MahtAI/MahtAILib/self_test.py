@@ -31,7 +31,8 @@ from MahtAILib.scene.images import oriented_image, vtk_matrix
 from MahtAILib.scene.labels import layers_of
 from MahtAILib.scene.layout import VIEWS
 from MahtAILib.scene.provenance import Provenance
-from MahtAILib.scene.segments import take_segments, volumes_ml
+from MahtAILib.scene.segments import volumes_ml
+from MahtAILib.scene.segments_out import take_segments
 from MahtAILib.scene.strokes import Baseline, find_region, put_in, settle
 from MahtAILib.self_test_ceph import CephSelfTest
 

@@ -23,6 +23,7 @@ from mahtai.api import (
     inferences,
     labels,
     leases,
+    model_versions,
     models,
     monai_label,
     openapi,
@@ -30,6 +31,8 @@ from mahtai.api import (
     problems,
     reference,
     reviews,
+    scores,
+    trainings,
     volumes,
 )
 from mahtai.api.gate import AccessLog, Gate
@@ -40,15 +43,20 @@ from mahtai.cases.labels import Labels
 from mahtai.cases.leases import Leases
 from mahtai.cases.merging import Merging
 from mahtai.cases.monai_label.images import Images
-from mahtai.cases.next_case import NextCase, in_order
+from mahtai.cases.next_case import NextCase
 from mahtai.cases.patients import Patients
 from mahtai.cases.reviews import Reviews
+from mahtai.cases.scores import Scores
 from mahtai.cases.studies import Cases
 from mahtai.data_folder import DataFolder
 from mahtai.errors import MahtaiError
 from mahtai.foundation import open_foundation
+from mahtai.jobs.orders import OrderDesk
+from mahtai.models.versions import ModelVersions
 from mahtai.security.token import FILE_NAME, load_or_create
 from mahtai.settings import LOOPBACK, Settings
+from mahtai.training.processes import Trainings
+from mahtai.training.trials import Trials
 
 SHUTDOWN_LIMIT_S = 3
 
@@ -78,7 +86,7 @@ def create_app(services: Services | None = None, close: Callable[[], None] = lam
     app = FastAPI(title="MahtAI", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.services = services
     routers = (health, models, volumes, preparations, inferences, leases, cases, labels, drafts, reviews, reference)
-    for resource in (*routers, monai_label):
+    for resource in (*routers, scores, model_versions, trainings, monai_label):
         app.include_router(resource.router)
     problems.install(app)
     openapi.install(app)
@@ -102,6 +110,10 @@ def open_services(settings: Settings) -> tuple[Services, Callable[[], None]]:
     labels_ = Labels(database, store)
     cases_ = Cases(database, intake, Patients(store, settings.data_dir))
     leases_ = Leases(database, settings.lease_s)
+    desk = OrderDesk(database, store, base.catalogue)
+    scores_ = Scores(database, store, base.catalogue, base.jobs, cases_, desk)
+    trainings_ = Trainings(settings, base.catalogue)
+    trials = Trials(database, store, base.catalogue, base.jobs.submit_unattended)
     services = Services(
         settings=settings,
         token=token,
@@ -114,13 +126,23 @@ def open_services(settings: Settings) -> tuple[Services, Callable[[], None]]:
         merging=Merging(labels_, intake),
         drafts=Drafts(database),
         leases=leases_,
-        next_case=NextCase(database, leases_, in_order),
+        next_case=NextCase(database, leases_, scores_.rank),
+        scores=scores_,
         reviews=Reviews(database, settings.second_reader),
         feedback=lambda: feedback(database),
+        versions=ModelVersions(base.catalogue, settings.versions_dir),
+        trainings=trainings_,
+        trials=trials,
         check_database=database.check,
     )
+    trials.start()
 
-    return services, base.close
+    def close() -> None:
+        trials.stop()
+        trainings_.stop()
+        base.close()
+
+    return services, close
 
 
 def serve(settings: Settings, announce: Callable[[str], None] | None = None) -> None:
@@ -146,8 +168,7 @@ def serve(settings: Settings, announce: Callable[[str], None] | None = None) -> 
             else:
                 announce(url)
             services.jobs.warm_up()
-            # the first upload need not wait for the DICOM library
-            threading.Thread(target=import_module, args=("mahtai.volumes.formats",), daemon=True).start()
+            threading.Thread(target=_get_ready, args=(services.cases,), daemon=True).start()
 
         config = uvicorn.Config(
             create_app(services, close),
@@ -158,6 +179,15 @@ def serve(settings: Settings, announce: Callable[[str], None] | None = None) -> 
             timeout_graceful_shutdown=SHUTDOWN_LIMIT_S,
         )
         _Server(config, greet).run(sockets=[listener])
+
+
+def _get_ready(known: Cases) -> None:
+    """What can be done while the server answers already."""
+    import_module("mahtai.volumes.formats")  # the first upload need not wait for the DICOM library
+    try:
+        known.settle()
+    except MahtaiError as error:
+        _log.warning("the patients of older cases are not known yet: %s", error.kind)
 
 
 class _Server(uvicorn.Server):

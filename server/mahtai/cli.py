@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from click import Context
@@ -218,9 +218,68 @@ def pull_model(model: str, archive: Path | None, again: bool) -> None:
     click.echo(f"{model} is in {folder}.")
 
 
+@models.command("versions")
+@click.argument("model")
+def model_versions(model: str) -> None:
+    """The versions of MODEL: which one serves, where each comes from, how it was scored."""
+    from mahtai.models.version_commands import versions_table
+
+    for line in versions_table(model):
+        click.echo(line)
+
+
+@models.command("score")
+@click.argument("version")
+@click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Published cases as well.")
+@click.option("--device", default="auto", show_default=True)
+def score_model(version: str, data: Path | None, device: str) -> None:
+    """Compare VERSION (such as brats_segresnet@2) with the one that serves, on the approved test cases."""
+    from mahtai.training.command import score
+
+    for line in score(version, data, device):
+        click.echo(line)
+
+
+@models.command("promote")
+@click.argument("version")
+@click.option("--anyway", is_flag=True, help="Although the rule does not find it better.")
+@click.option("--reason", default="", help="Why; wanted with --anyway.")
+def promote_model(version: str, anyway: bool, reason: str) -> None:
+    """Let VERSION (such as brats_segresnet@2) serve."""
+    from mahtai.models.version_commands import own_versions, who
+
+    own_versions().promote(version, who(), anyway, reason)
+    click.echo(f"{version} serves from now on.")
+
+
+@models.command("rollback")
+@click.argument("model")
+def roll_back_model(model: str) -> None:
+    """Let the version of MODEL serve that served before."""
+    from mahtai.models.version_commands import own_versions, who
+
+    serving = own_versions().rollback(model, who())
+    click.echo(f"{model}@{serving.active} serves from now on.")
+
+
+@models.command("trial")
+@click.argument("version")
+@click.option("--shadow", is_flag=True, help="Run it unattended on what readers ran; nobody sees the results.")
+@click.option("--share", type=float, default=0.0, help="Of the studies that it serves, 0 to 0.5.")
+@click.option("--off", is_flag=True, help="End the trial.")
+def try_model(version: str, shadow: bool, share: float, off: bool) -> None:
+    """Try VERSION out beside the one that serves."""
+    from mahtai.models.serving import split_name
+    from mahtai.models.version_commands import own_versions, who
+
+    own_versions().try_out(split_name(version)[0], None if off else version, shadow, share, who())
+    click.echo("The trial has ended." if off else f"{version} is on trial.")
+
+
 @main.command()
-@click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--data", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("bundle")
+@click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A folder of cases.")
+@click.option("--from-cases", is_flag=True, help="Learn on from the approved cases of this server's data folder.")
 @click.option("--minutes", default=60.0, show_default=True, help="Time that the run may take.")
 @click.option("--cases", help="Comma-separated case names (default: the train list of the split).")
 @click.option("--output", type=click.Path(path_type=Path), help="Default: the bundle's models folder.")
@@ -229,9 +288,12 @@ def pull_model(model: str, archive: Path | None, again: bool) -> None:
 @click.option("--device", default="auto", show_default=True)
 @click.option("--start-from", type=click.Path(exists=True, path_type=Path), help="Weights (safetensors) to go on from.")
 @click.option("--member", type=int, help="Train this member of an ensemble only (from 0), to train them side by side.")
+@click.option("--resume", metavar="ID", help="With --from-cases: go on with a training that was interrupted.")
+@click.option("--attended", is_flag=True, hidden=True)  # started by a server, and ends with it
 def train(
-    bundle: Path,
-    data: Path,
+    bundle: str,
+    data: Path | None,
+    from_cases: bool,
     minutes: float,
     cases: str | None,
     output: Path | None,
@@ -240,11 +302,28 @@ def train(
     device: str,
     start_from: Path | None,
     member: int | None,
+    resume: str | None,
+    attended: bool,
 ) -> None:
-    """Train a bundle's network by its configs/train.json. Held-out cases are refused."""
+    """Train BUNDLE (a folder) on cases in --data by its configs/train.json; or, with --from-cases, let BUNDLE (the id
+    of a model) learn on from the corrections that were approved on this server, beside those of --data if it is given.
+    Held-out cases are refused.
+    """
+    if from_cases:
+        if cases or output or start_from or member is not None:
+            raise click.UsageError("--from-cases takes none of --cases, --output, --start-from, --member.")
+        from mahtai.training.command import learn
+
+        for line in learn(bundle, data, minutes, steps, threads, device, resume, attended):
+            click.echo(line)
+        return
+    if data is None:
+        raise click.UsageError("--data is wanted: the folder of cases; or --from-cases.")
+    if not Path(bundle).is_dir():
+        raise click.BadParameter(f"There is no folder {bundle}.", param_hint="BUNDLE")
     from mahtai.training.run import train_bundle
 
-    train_bundle(bundle, data, minutes, _names(cases), output, steps, threads, device, start_from, member)
+    train_bundle(Path(bundle), data, minutes, _names(cases), output, steps, threads, device, start_from, member)
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -288,6 +367,62 @@ def evaluate(
         with written_whole(output) as part:
             part.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
         click.echo(f"Wrote {output}.")
+
+
+@main.group()
+def cases() -> None:
+    """Bring cases to a running server, and list them."""
+
+
+@cases.command("import")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--server", help="Address of the server (default: this computer's).")
+@click.option("--token-file", type=click.Path(path_type=Path), help="Of another computer's server.")
+@click.option("--task", type=click.Choice(["auto", "brain-tumour", "cephalometry"]), default="auto", show_default=True)
+@click.option("--report", type=click.Path(path_type=Path), help="Write what was imported and left out into this JSON.")
+@click.option("--assignee", help="For whom the cases are meant.")
+@click.option("--priority", type=int, default=0, show_default=True, help="The higher, the sooner.")
+@click.option(
+    "--names",
+    type=click.Choice(["hash", "folder"]),
+    default="hash",
+    show_default=True,
+    help="How cases are called; folder only where folder names are no patient data.",
+)
+@click.option("--labels", is_flag=True, help="Save a segmentation beside a study as its first label version.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would be imported.")
+def import_cases(
+    folder: Path,
+    server: str | None,
+    token_file: Path | None,
+    task: Literal["auto", "brain-tumour", "cephalometry"],
+    report: Path | None,
+    assignee: str | None,
+    priority: int,
+    names: str,
+    labels: bool,
+    dry_run: bool,
+) -> None:
+    """Make a case of every study below a folder: NIfTI, NRRD, DICOM; cephalograms as DICOM, PNG, JPEG, TIFF, BMP."""
+    from mahtai.cases_import.command import import_command
+    from mahtai.cases_import.sending import Terms
+    from mahtai.settings import Settings
+
+    terms = Terms(by_folder=names == "folder", priority=priority, assignee=assignee, labels=labels)
+    settings = Settings.from_environment()
+    sys.exit(import_command(settings, folder, server, token_file, task, terms, report, dry_run))
+
+
+@cases.command("list")
+@click.option("--server", help="Address of the server (default: this computer's).")
+@click.option("--token-file", type=click.Path(path_type=Path), help="Of another computer's server.")
+def list_all_cases(server: str | None, token_file: Path | None) -> None:
+    """The cases of a running server, the newest first."""
+    from mahtai.cases_import.command import list_command
+    from mahtai.settings import Settings
+
+    for line in list_command(Settings.from_environment(), server, token_file):
+        click.echo(line)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)

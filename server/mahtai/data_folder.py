@@ -53,13 +53,14 @@ class DataFolder:
     """Makes the folder and holds it for one process; the system lets go of it however the process ends.
 
     Args:
-        lock: file in the folder that is held: one for all, or one a server where several share the folder.
+        lock: file in the folder that is held: one for all, or one a server where several share the folder, which is
+            then closed to a server that would have it alone.
     """
 
     def __init__(self, folder: Path, lock: str = LOCK_FILE) -> None:
         self._folder = folder
         self._lock = lock
-        self._descriptor: int | None = None
+        self._descriptors: list[int] = []
 
     def __enter__(self) -> DataFolder:
         """Take the folder.
@@ -68,27 +69,30 @@ class DataFolder:
             DataFolderInUse: another process has it.
             DataFolderError: it cannot be made or written.
         """
-        try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._descriptor = os.open(self._folder / self._lock, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise DataFolderError(
-                f"The data folder {self._folder} cannot be written ({error.strerror}).",
-                "Check who owns it, or choose another one with MAHTAI_DATA_DIR.",
-            ) from error
-        try:
-            _lock(self._descriptor)
-        except OSError as error:
-            self._close()
-            raise self._in_use() from error
+        kinds = {LOCK_FILE: _lock_shared, self._lock: _lock}  # one of them where both are the same file
+        for name, take in kinds.items():
+            try:
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._descriptors.append(os.open(self._folder / name, os.O_RDWR | os.O_CREAT, 0o600))
+            except OSError as error:
+                self._close()
+                raise DataFolderError(
+                    f"The data folder {self._folder} cannot be written ({error.strerror}).",
+                    "Check who owns it, or choose another one with MAHTAI_DATA_DIR.",
+                ) from error
+            try:
+                take(self._descriptors[-1])
+            except OSError as error:
+                self._close()
+                raise self._in_use(name) from error
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Let go of it."""
         self._close()
 
-    def _in_use(self) -> DataFolderInUse:
-        if self._lock == LOCK_FILE:
+    def _in_use(self, lock: str) -> DataFolderInUse:
+        if lock == LOCK_FILE:
             return DataFolderInUse(
                 f"Another MahtAI server is already using {self._folder}.",
                 "Use that server, stop it first, or give this one its own folder with MAHTAI_DATA_DIR.",
@@ -99,9 +103,8 @@ class DataFolder:
         )
 
     def _close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        while self._descriptors:
+            os.close(self._descriptors.pop())
 
 
 if sys.platform == "win32":
@@ -110,8 +113,14 @@ if sys.platform == "win32":
     def _lock(descriptor: int) -> None:
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 
+    def _lock_shared(_descriptor: int) -> None:
+        pass  # there is no such lock
+
 else:
     import fcntl
 
     def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _lock_shared(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

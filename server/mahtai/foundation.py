@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mahtai.cases.intake import Intake
-from mahtai.db.engine import Database
+from mahtai.db.engine import Database, DatabaseUnavailable
 from mahtai.db.migrate import upgrade
 from mahtai.jobs.service import Jobs
 from mahtai.models.catalogue import Catalogue
@@ -39,6 +39,7 @@ def open_foundation(settings: Settings) -> Foundation:
         MahtaiError: the database or the disk cannot be used.
     """
     database = Database(settings.database_url)
+    _require_answer(database)
     upgrade(database)
     store = BlobStore(settings.blobs_dir)
     store.sweep_partials(0.0 if settings.is_sqlite else DAY_S)
@@ -47,3 +48,17 @@ def open_foundation(settings: Settings) -> Foundation:
     jobs = Jobs(settings, database, store, intake, catalogue)
     jobs.start()
     return Foundation(database, store, catalogue, intake, jobs)
+
+
+def _require_answer(database: Database) -> None:
+    """Tell whoever starts the server what a shared database has against it; readers are told less."""
+    if database.is_sqlite:
+        return
+    try:
+        database.check()
+    except DatabaseUnavailable as error:
+        said = str(getattr(error.__cause__, "orig", "")).strip().splitlines() or ["no answer"]
+        raise DatabaseUnavailable(
+            f"The database cannot be used: {said[0][:300]}",
+            "Check MAHTAI_DATABASE_URL, that the database exists, runs, and lets this user in.",
+        ) from error

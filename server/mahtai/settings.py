@@ -17,6 +17,7 @@ from mahtai.errors import MahtaiError
 DEFAULT_PORT = 8391
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+DATABASES = ("sqlite:", "postgresql:", "postgres:", "postgresql+psycopg:")
 ALONE = "local"
 """Name of a server that shares its tables with no other."""
 
@@ -83,6 +84,11 @@ class Settings:
         data_dir = variables.path("data_dir", Path(platformdirs.user_data_dir("MahtAI", appauthor=False)))
         port = variables.number("port", DEFAULT_PORT, 0, 65535)
         database_url = variables.text("database_url", f"sqlite:///{(data_dir / 'mahtai.sqlite').as_posix()}")
+        if not database_url.startswith(DATABASES):
+            raise SettingsError(
+                f"MAHTAI_DATABASE_URL begins with {database_url.split(':')[0][:20]!r}.",
+                "It is the address of a PostgreSQL database, such as postgresql://user:password@host/mahtai.",
+            )
         is_alone = database_url.startswith("sqlite")
         return cls(
             host=variables.text("host", "127.0.0.1"),

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from mahtai import __version__
@@ -64,11 +64,11 @@ def _named(settings: Settings) -> Iterator[Settings]:
     with ExitStack() as stack:
         for name in names:
             own = replace(settings, server_name=name)
-            with suppress(DataFolderInUse):
+            try:
                 stack.enter_context(DataFolder(own.data_dir, own.lock_file))
-                yield own
-                return
-    raise DataFolderInUse(
-        f"A worker of the name {names[0]} is using {settings.data_dir} already.",
-        "Stop it, or give this one its own name with MAHTAI_SERVER_NAME.",
-    )
+            except DataFolderInUse:
+                if name == names[-1]:
+                    raise
+            else:
+                break
+        yield own

@@ -56,6 +56,17 @@ def postgresql() -> Iterator[PostgreSQL]:
     cluster.remove()
 
 
+@pytest.fixture(scope="session")
+def server_on_postgresql(
+    postgresql: PostgreSQL, tmp_path_factory: pytest.TempPathFactory, models: Path
+) -> Iterator[ServerProcess]:
+    """Like ``server``, with its tables in PostgreSQL."""
+    url = postgresql.new_database()
+    process = ServerProcess(tmp_path_factory.mktemp("on-postgresql"), (models,), {"database_url": url}).start()
+    yield process
+    process.kill()
+
+
 @pytest.fixture
 def client(server: ServerProcess) -> Iterator[httpx.Client]:
     """A client of the shared server."""

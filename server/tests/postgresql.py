@@ -20,9 +20,8 @@ ROLE = "mahtai"
 _SETTINGS = {
     "listen_addresses": "",
     "max_connections": 200,
-    # the computer's own end is not what is tested
+    # the end of PostgreSQL is tested, that of the computer is not
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import select, text
 
 from mahtai.cases.blob import BlobRecord
+from mahtai.data_folder import DataFolder, DataFolderInUse
 from mahtai.db.blobs import add_blob, find_blob
 from mahtai.db.engine import Database, DatabaseUnavailable
 from mahtai.db.failures import DoesNotFit
@@ -149,6 +152,21 @@ def test_a_database_that_stops_is_told_as_such_and_used_again_when_it_is_back(da
 def test_an_unreachable_database_is_told_as_such() -> None:
     with pytest.raises(DatabaseUnavailable):
         Database("postgresql://nobody@127.0.0.1:1/none").check()
+    with pytest.raises(DatabaseUnavailable, match="cannot be read") as error:
+        Database("postgresql://me:se/cret@host:port/none")
+    assert "cret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [("", "SQLite"), ("postgresql://nobody@127.0.0.1:1/none", "MAHTAI_DATABASE_URL"), ("mysql://h/d", "PostgreSQL")],
+)
+def test_a_worker_says_why_it_cannot_work(tmp_path: Path, url: str, words: str) -> None:
+    own = ServerProcess(tmp_path, environment={"database_url": url} if url else {})
+    command = [sys.executable, "-m", "mahtai.cli", "worker"]
+    done = subprocess.run(command, env=own.variables(), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert words in done.stderr and "What to do:" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_job_is_taken_over_once_and_its_former_owner_is_refused(database: Database) -> None:
@@ -223,6 +241,16 @@ def test_only_time_in_which_one_could_hear_is_silence() -> None:
     assert listener.alive() == {"a", "b"}
     listener.hear({"b": beats}, at + LOOK_S)
     assert listener.alive() == {"b"}
+
+
+def test_servers_with_names_share_a_folder_but_not_with_one_that_would_have_it_alone(tmp_path: Path) -> None:
+    with DataFolder(tmp_path, "server-a.lock"), DataFolder(tmp_path, "server-b.lock"):
+        with pytest.raises(DataFolderInUse, match="same name"), DataFolder(tmp_path, "server-a.lock"):
+            pass
+        with pytest.raises(DataFolderInUse), DataFolder(tmp_path):
+            pass
+    with DataFolder(tmp_path), pytest.raises(DataFolderInUse), DataFolder(tmp_path, "server-a.lock"):
+        pass
 
 
 def test_a_server_name_is_held_once(postgresql: PostgreSQL, tmp_path: Path) -> None:

@@ -60,3 +60,24 @@ def test_a_wrong_value_is_named_with_what_is_possible(name: str, value: str) -> 
     with pytest.raises(SettingsError) as error:
         Settings.from_environment({f"MAHTAI_{name}": value})
     assert f"MAHTAI_{name}" in error.value.reason and value in error.value.reason and error.value.hint
+
+
+def test_servers_that_share_a_database_have_names() -> None:
+    shared = {"MAHTAI_DATABASE_URL": "postgresql://u@h/d", "MAHTAI_PORT": "9000", "MAHTAI_DATA_DIR": "/d"}
+    first, second = (Settings.from_environment({**shared, "MAHTAI_SERVER_NAME": name}) for name in ("one", "two"))
+    assert first.server_name == "one"
+    assert first.work_dir != second.work_dir and first.lock_file != second.lock_file
+    assert first.blobs_dir == second.blobs_dir
+    assert Settings.from_environment(shared).server_name.endswith("-9000")
+    alone = Settings.from_environment({"MAHTAI_SERVER_NAME": "one"})
+    assert alone.server_name == "local", "a server alone finds its jobs again, whatever it is called"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"MAHTAI_SERVER_NAME": "../a"}, {"MAHTAI_SERVER_NAME": "x" * 65}, {"MAHTAI_DATABASE_URL": "mysql://h/d"}],
+)
+def test_a_name_or_a_database_that_cannot_be_used_is_refused(given: dict[str, str]) -> None:
+    with pytest.raises(SettingsError) as error:
+        Settings.from_environment({"MAHTAI_DATABASE_URL": "postgresql://u@h/d", **given})
+    assert error.value.hint

@@ -7,6 +7,7 @@ from MahtAILib.client.cases import (
     NewCase,
     NewLabel,
     add_label,
+    anonymous_case,
     create_case,
     get_case,
     label_content,
@@ -41,8 +42,9 @@ from MahtAILib.client.jobs import Job, JobResult
 from MahtAILib.client.markups import LandmarkFile, LandmarkPoint, MarkupsError, decode_markups, encode_markups
 from MahtAILib.client.nrrd import NrrdError, NrrdHeader, NrrdVolume
 from MahtAILib.client.patience import Patience
-from MahtAILib.client.spool import FlushReport, Receipt, Spool
+from MahtAILib.client.spool import FlushReport, Spool
 from MahtAILib.client.spool_item import RefusedLabel, SpooledLabel
+from MahtAILib.client.spool_receipt import Receipt
 from MahtAILib.client.study import (
     Identity,
     LandmarksResult,
@@ -103,6 +105,7 @@ __all__ = [
     "Upload",
     "WrongTokenError",
     "add_label",
+    "anonymous_case",
     "correct",
     "create_case",
     "decode_markups",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -17,6 +18,9 @@ Verdict = Literal["agree", "disagree"]
 Kind = Literal["segmentation", "landmarks"]
 """What the file of a label version holds; the API names the file after it."""
 
+_CASES = uuid.UUID("5d0b6a3e-6a52-5c0c-9e0e-2f6f2f1b8391")
+"""Namespace of the keys of cases: the same volumes are the same case, in every session."""
+
 
 @dataclass(frozen=True)
 class NewCase:
@@ -27,12 +31,20 @@ class NewCase:
         task: such as ``brain_tumour``.
         volumes: slot → SHA-256 of a volume.
         client_key: a UUID; creating the same one again gives the same case.
+        patient: what the patient is called where the study comes from; the server keeps a keyed hash of it.
+        priority: the higher, the sooner.
+        assignee: for whom it is meant.
+        source: where the study comes from, such as UIDs; the server keeps it apart from the case.
     """
 
     name: str
     task: str
     volumes: Mapping[str, str]
     client_key: str
+    patient: str | None = None
+    priority: int = 0
+    assignee: str | None = None
+    source: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,9 @@ class NewLabel:
         verdict: whether the author agrees with the proposal.
         comment: free text, at most 10 000 characters.
         tools: editing tool → seconds that it was used.
+        submit: it is finished and waits for a review.
+        session: of editing; the draft that the server keeps of it ends with this version.
+        restores: id of the version whose content is brought back.
 
     Raises:
         ValueError: a value that every server refuses; a label with one must not wait to be sent in vain.
@@ -72,6 +87,9 @@ class NewLabel:
     verdict: Verdict | None = None
     comment: str = ""
     tools: Mapping[str, float] = field(default_factory=dict)
+    submit: bool = False
+    session: str | None = None
+    restores: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.author) <= 200 or not 1 <= len(self.role) <= 32:
@@ -109,13 +127,24 @@ class LabelVersion:
     document: Mapping[str, Any] = field(repr=False, default_factory=dict)
 
 
+def anonymous_case(task: str, volumes: Mapping[str, str]) -> NewCase:
+    """The case of these volumes, the same one wherever it is made; its name tells nothing of the patient.
+
+    Args:
+        volumes: slot → SHA-256.
+    """
+    key = uuid.uuid5(_CASES, " ".join(f"{slot}={sha256}" for slot, sha256 in sorted(volumes.items())))
+    return NewCase(f"Study {str(key)[:8]}", task, dict(volumes), str(key))
+
+
 def create_case(connection: Connection, case: NewCase, task: Task | None = None) -> Case:
     """Create a case, or get the one that was created with the same ``client_key``.
 
     Raises:
         RequestRefusedError: a volume is not on the server, or a slot does not fit the task.
     """
-    return _case(connection.json("POST", "/v1/cases", asdict(case), retry=True, task=task))
+    said = {name: value for name, value in asdict(case).items() if value not in (None, 0)}
+    return _case(connection.json("POST", "/v1/cases", said, retry=True, task=task))
 
 
 def list_cases(connection: Connection, volume: str = "") -> list[Case]:
@@ -125,7 +154,7 @@ def list_cases(connection: Connection, volume: str = "") -> list[Case]:
     page = f"/v1/cases?{chosen}" if chosen else "/v1/cases"
     while page:
         answer = connection.json("GET", page)
-        cases += [_case(document) for document in _listing(answer, "cases")]
+        cases += [_case(document) for document in listing(answer, "cases")]
         before = answer.get("next")
         page = f"/v1/cases?before={int(before)}&{chosen}".rstrip("&") if before else ""
     return cases
@@ -137,13 +166,13 @@ def get_case(connection: Connection, case_id: str) -> Case:
     Raises:
         RequestRefusedError: there is none of that id (status 404).
     """
-    return _case(connection.json("GET", _path(case_id)))
+    return _case(connection.json("GET", case_path(case_id)))
 
 
 def list_labels(connection: Connection, case_id: str) -> list[LabelVersion]:
     """All label versions of a case, the oldest first."""
-    documents = _listing(connection.json("GET", f"{_path(case_id)}/labels"), "labels")
-    return sorted((_label(document) for document in documents), key=lambda label: label.number)
+    documents = listing(connection.json("GET", f"{case_path(case_id)}/labels"), "labels")
+    return sorted((label_of(document) for document in documents), key=lambda label: label.number)
 
 
 def add_label(
@@ -171,7 +200,8 @@ def add_label(
     upload(connection, [blob], task=task)
     body: dict[str, Any] = {**asdict(label), kind_of(content): blob.sha256, "client_key": client_key}
     condition = {"If-None-Match": "*"} if label.parent is None else {"If-Match": f'"{label.parent}"'}
-    return _label(connection.json("POST", f"{_path(case_id)}/labels", body, headers=condition, retry=True, task=task))
+    answer = connection.json("POST", f"{case_path(case_id)}/labels", body, headers=condition, retry=True, task=task)
+    return label_of(answer)
 
 
 def label_content(connection: Connection, case_id: str, label: LabelVersion, max_bytes: int = 2**30) -> bytes:
@@ -180,7 +210,7 @@ def label_content(connection: Connection, case_id: str, label: LabelVersion, max
     Raises:
         DamagedTransferError: it arrived damaged twice.
     """
-    return fetch(connection, f"{_path(case_id)}/labels/{quote(label.id, safe='')}/content", label.sha256, max_bytes)
+    return fetch(connection, f"{case_path(case_id)}/labels/{quote(label.id, safe='')}/content", label.sha256, max_bytes)
 
 
 def kind_of(content: bytes) -> Kind:
@@ -188,11 +218,17 @@ def kind_of(content: bytes) -> Kind:
     return "landmarks" if content[:64].lstrip()[:1] == b"{" else "segmentation"
 
 
-def _path(case_id: str) -> str:
+def case_path(case_id: str) -> str:
+    """Of a case in the API, whatever its id holds."""
     return f"/v1/cases/{quote(case_id, safe='')}"
 
 
-def _listing(answer: Any, name: str) -> list[Any]:
+def listing(answer: Any, name: str) -> list[Any]:
+    """The list of that name in an answer.
+
+    Raises:
+        NotMahtAIError: there is none.
+    """
     found = answer.get(name) if isinstance(answer, dict) else None
     if not isinstance(found, list):
         raise NotMahtAIError(f"The server's list of {name} cannot be understood.")
@@ -208,7 +244,12 @@ def _case(document: Any) -> Case:
         raise NotMahtAIError("The server's description of a case cannot be understood.") from error
 
 
-def _label(document: Any) -> LabelVersion:
+def label_of(document: Any) -> LabelVersion:
+    """A label version as the server describes it.
+
+    Raises:
+        NotMahtAIError: the description cannot be understood.
+    """
     try:
         kind: Kind = "landmarks" if document.get("kind") == "landmarks" else "segmentation"
         return LabelVersion(

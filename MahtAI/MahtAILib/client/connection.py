@@ -12,6 +12,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
+from MahtAILib.client.acting import NOBODY, Person
 from MahtAILib.client.address import Bearer, clean_token, clean_url, is_loopback
 from MahtAILib.client.background import Task
 from MahtAILib.client.diagnosis import MAX_PROBLEM_BYTES, explain_answer, explain_failure, not_mahtai
@@ -59,6 +60,9 @@ class Connection:
     Every request has a time-out for connecting and for each wait for data. Those that may be repeated
     without harm are repeated after a short pause when the connection breaks or the server is busy.
 
+    Attributes:
+        person: who asks; only a server that has shown to be MahtAI's is told.
+
     Usage::
 
         with Connection("http://127.0.0.1:8391", token) as connection:
@@ -93,6 +97,7 @@ class Connection:
         """
         self.url = clean_url(url)
         self.is_local = is_loopback(self.url)
+        self.person: Person = NOBODY
         self._timeouts = (connect_timeout_s, read_timeout_s)
         self._retries = retries
         self._backoff_s = backoff_s
@@ -260,7 +265,7 @@ class Connection:
                 method,
                 self.url + path,
                 data=data,  # type: ignore[arg-type]
-                headers=dict(headers or {}),
+                headers={**({} if login is not None else self.person.headers()), **(headers or {})},
                 timeout=timeouts or self._timeouts,
                 auth=login or self._login,
                 stream=True,

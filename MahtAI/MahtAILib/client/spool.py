@@ -1,4 +1,4 @@
-"""The offline spool: label versions that wait on this computer until the server has them.
+"""The offline spool: label versions and decisions that wait on this computer until the server has them.
 
 A folder with four rooms. ``pending`` holds one folder an item, ``sent`` one receipt an item that the
 server has, ``refused`` the items that the server will not take, with its reason. An item is written
@@ -9,7 +9,6 @@ only after its receipt is on disk. Sending twice is harmless, because the server
 from __future__ import annotations
 
 import errno
-import json
 import shutil
 import time
 import uuid
@@ -20,41 +19,28 @@ from pathlib import Path
 
 from MahtAILib.client.address import clean_url
 from MahtAILib.client.background import Cancelled, OnProgress, Task, run_cancellable
-from MahtAILib.client.cases import LabelVersion, NewCase, NewLabel, add_label, create_case
+from MahtAILib.client.cases import NewCase, NewLabel
 from MahtAILib.client.connection import Connection
-from MahtAILib.client.durable import move_folder, replace_durably, sync_folder, try_lock
+from MahtAILib.client.durable import move_folder, sync_folder, try_lock
 from MahtAILib.client.errors import ClientError, RequestRefusedError, ServerFaultError, SpoolError
+from MahtAILib.client.reviews import Decision
 from MahtAILib.client.spool_item import (
+    AnyItem,
     DamagedItemError,
     RefusedLabel,
+    SpooledDecision,
     SpooledLabel,
-    content_of,
     read_item,
     read_refusal,
     utc_now,
     write_item,
     write_refusal,
 )
-from MahtAILib.client.volumes import Blob, upload
+from MahtAILib.client.spool_receipt import Receipt, read_receipt, write_receipt
+from MahtAILib.client.spool_sending import send_item
+from MahtAILib.client.volumes import Blob
 
 _UNFINISHED_KEPT_S = 86400.0
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """The server has this item.
-
-    Attributes:
-        client_key: of the item.
-        case_id: of the case that it went to.
-        version_id: that the server gave it.
-        content: SHA-256 of what was sent.
-    """
-
-    client_key: str
-    case_id: str
-    version_id: str
-    content: str
 
 
 @dataclass(frozen=True)
@@ -77,7 +63,7 @@ class FlushReport:
 
 
 class Spool:
-    """A folder of unsent label versions; any number of processes may use it at the same time."""
+    """A folder of unsent work; any number of processes may use it at the same time."""
 
     def __init__(self, folder: Path) -> None:
         """Use ``folder``, which is made if it is not there, readable by its owner only.
@@ -126,9 +112,8 @@ class Spool:
         """
         blobs = list({blob.sha256: blob for blob in (Blob(content), *volumes)}.values())
         key = str(uuid.UUID(client_key)) if client_key else str(uuid.uuid4())
-        name = f"{self._next_stamp():020d}-{uuid.uuid4()}"
         item = SpooledLabel(
-            folder=self._pending / name,
+            folder=self._new_folder(),
             client_key=key,
             server=clean_url(server),
             case=case,
@@ -138,19 +123,35 @@ class Spool:
             files=tuple(blob.sha256 for blob in blobs),
             saved_at=utc_now(),
         )
-        unfinished = self._incoming / name
-        with _explained("The label version could not be saved on this computer. It is still open in front of you."):
-            try:
-                unfinished.mkdir()
-                write_item(unfinished, item, blobs)
-                sync_folder(unfinished)
-                move_folder(unfinished, item.folder)
-            except OSError:
-                shutil.rmtree(unfinished, ignore_errors=True)
-                raise
+        self._put_down(item, blobs)
         return key
 
-    def pending(self) -> list[SpooledLabel]:
+    def add_decision(self, server: str, case: str, decision: Decision, parent_key: str | None = None) -> str:
+        """Keep what a reader decided about a label version; once this returns it survives a crash.
+
+        Args:
+            case: id of the case on the server.
+            parent_key: key of the version, where ``decision.version`` is not known yet.
+
+        Returns:
+            the item's ``client_key``.
+
+        Raises:
+            SpoolError: it could not be written; nothing is kept then.
+        """
+        item = SpooledDecision(
+            folder=self._new_folder(),
+            client_key=str(uuid.uuid4()),
+            server=clean_url(server),
+            case=case,
+            parent_key=parent_key,
+            saved_at=utc_now(),
+            decision=decision,
+        )
+        self._put_down(item)
+        return item.client_key
+
+    def pending(self) -> list[AnyItem]:
         """What waits to be sent, the oldest first.
 
         Raises:
@@ -170,12 +171,7 @@ class Spool:
 
     def receipt(self, client_key: str) -> Receipt | None:
         """The server's version of an item, if it has been sent."""
-        try:
-            document = json.loads((self._sent / f"{uuid.UUID(client_key)}.json").read_bytes())
-            case_id, version_id = str(document["case_id"]), str(document["version_id"])
-            return Receipt(client_key, case_id, version_id, content_of(document))
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        return read_receipt(self._sent, client_key)
 
     def send_again(self, refused: RefusedLabel) -> None:
         """Put a refused item back among those that wait, in its old place.
@@ -242,26 +238,19 @@ class Spool:
         except (RequestRefusedError, DamagedItemError) as error:
             return replace(report, refused=(*report.refused, self._refuse(folder, error)))
 
-    def _waits_for_parent(self, item: SpooledLabel) -> bool:
+    def _waits_for_parent(self, item: AnyItem) -> bool:
         if item.parent_key is None or self.receipt(item.parent_key) is not None:
             return False
         return any(other.client_key == item.parent_key for other in self.pending())
 
-    def _send(self, connection: Connection, item: SpooledLabel, task: Task) -> Receipt:
+    def _send(self, connection: Connection, item: AnyItem, task: Task) -> Receipt:
         known = self.receipt(item.client_key)
         if known is not None and known.content == item.content:
             return known  # the last run ended between its receipt and its removal
-        label = item.label if item.parent_key is None else replace(item.label, parent=self._parent(item.parent_key))
-        upload(connection, [item.read(sha256) for sha256 in item.files], task=task)
-        case_id = item.case if isinstance(item.case, str) else create_case(connection, item.case, task).id
-        version = add_label(connection, case_id, item.read(item.content).data, label, item.client_key, task)
-        if version.sha256 != item.content:
-            raise RequestRefusedError(
-                "Another file was saved under the same key before; this one was not.",
-                "Save it once more from the editor.",
-                problem="key-used",
-            )
-        return self._write_receipt(item, case_id, version)
+        parent = "" if item.parent_key is None else self._parent(item.parent_key)
+        receipt = send_item(connection, item, parent, task)
+        write_receipt(self._sent, receipt)
+        return receipt
 
     def _parent(self, parent_key: str) -> str:
         receipt = self.receipt(parent_key)
@@ -272,11 +261,6 @@ class Spool:
                 problem="parent-not-sent",
             )
         return receipt.version_id
-
-    def _write_receipt(self, item: SpooledLabel, case_id: str, version: LabelVersion) -> Receipt:
-        document = {"case_id": case_id, "version_id": version.id, "content": item.content, "at": utc_now()}
-        replace_durably(self._sent / f"{uuid.UUID(item.client_key)}.json", json.dumps(document).encode())
-        return Receipt(item.client_key, case_id, version.id, item.content)
 
     def _refuse(self, folder: Path, error: RequestRefusedError | DamagedItemError) -> RefusedLabel:
         hint = error.hint if isinstance(error, RequestRefusedError) else "The files that are left are kept."
@@ -298,10 +282,24 @@ class Spool:
             if time.time() - folder.stat().st_mtime > _UNFINISHED_KEPT_S:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _next_stamp(self) -> int:
-        """A name that sorts after all that wait, even when the clock was set back."""
+    def _put_down(self, item: AnyItem, blobs: Sequence[Blob] = ()) -> None:
+        """Write an item where nobody looks, and make it one of those that wait when it is whole."""
+        unfinished = self._incoming / item.folder.name
+        with _explained("It could not be saved on this computer. It is still open in front of you."):
+            try:
+                unfinished.mkdir()
+                write_item(unfinished, item, blobs)
+                sync_folder(unfinished)
+                move_folder(unfinished, item.folder)
+            except OSError:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise
+
+    def _new_folder(self) -> Path:
+        """Its name sorts after all that wait, even when the clock was set back."""
         waiting = [int(folder.name[:20]) for folder in self._folders(self._pending) if folder.name[:20].isdigit()]
-        return max([time.time_ns(), *(stamp + 1 for stamp in waiting)])
+        stamp = max([time.time_ns(), *(stamp + 1 for stamp in waiting)])
+        return self._pending / f"{stamp:020d}-{uuid.uuid4()}"
 
     def _folders(self, room: Path) -> list[Path]:
         with _explained("The folder for unsent work cannot be read."):
@@ -320,7 +318,7 @@ def _explained(reason: str) -> Iterator[None]:
         ) from error
 
 
-def _readable(folder: Path) -> SpooledLabel | None:
+def _readable(folder: Path) -> AnyItem | None:
     try:
         return read_item(folder)
     except DamagedItemError:

@@ -1,4 +1,4 @@
-"""One unsent label version on disk: a folder with ``item.json`` and its files, each named by its SHA-256."""
+"""One unsent piece of work on disk: a folder with ``item.json`` and its files, each named by its SHA-256."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from MahtAILib.client.acting import Person
 from MahtAILib.client.cases import NewCase, NewLabel
 from MahtAILib.client.durable import replace_durably, write_durably
+from MahtAILib.client.reviews import Decision
 from MahtAILib.client.volumes import Blob
 
 ITEM_FILE = "item.json"
@@ -25,18 +27,15 @@ class DamagedItemError(Exception):
 
 
 @dataclass(frozen=True)
-class SpooledLabel:
-    """A label version that waits to be sent.
+class SpooledItem:
+    """Something that waits to be sent.
 
     Attributes:
         folder: where it lies.
         client_key: the UUID that makes sending it twice harmless.
         server: address of the server that it is meant for.
         case: id of the case on that server, or the case to be created.
-        label: what is said about it.
-        parent_key: ``client_key`` of the version that was edited, if that one was spooled too.
-        content: SHA-256 of its file, a segmentation or landmarks.
-        files: SHA-256 of all files that must be on the server: that one and perhaps volumes.
+        parent_key: ``client_key`` of the version that it is made from or about, if that one was spooled too.
         saved_at: when the reader saved it, UTC.
     """
 
@@ -44,11 +43,35 @@ class SpooledLabel:
     client_key: str
     server: str
     case: str | NewCase
-    label: NewLabel
     parent_key: str | None
+    saved_at: str
+
+
+@dataclass(frozen=True)
+class SpooledDecision(SpooledItem):
+    """A decision about a label version that waits to be sent."""
+
+    decision: Decision
+
+    @property
+    def content(self) -> str:
+        """It has no file."""
+        return ""
+
+
+@dataclass(frozen=True)
+class SpooledLabel(SpooledItem):
+    """A label version that waits to be sent.
+
+    Attributes:
+        label: what is said about it.
+        content: SHA-256 of its file, a segmentation or landmarks.
+        files: SHA-256 of all files that must be on the server: that one and perhaps volumes.
+    """
+
+    label: NewLabel
     content: str
     files: tuple[str, ...]
-    saved_at: str
 
     def read(self, sha256: str) -> Blob:
         """One of its files.
@@ -66,7 +89,10 @@ class SpooledLabel:
         return Blob(data, sha256)
 
 
-def write_item(folder: Path, item: SpooledLabel, blobs: Sequence[Blob]) -> None:
+AnyItem = SpooledLabel | SpooledDecision
+
+
+def write_item(folder: Path, item: AnyItem, blobs: Sequence[Blob] = ()) -> None:
     """Write an item into an empty folder; what makes it one, ``item.json``, comes last.
 
     Raises:
@@ -74,21 +100,22 @@ def write_item(folder: Path, item: SpooledLabel, blobs: Sequence[Blob]) -> None:
     """
     for blob in blobs:
         write_durably(folder / _file_name(blob.sha256), blob.data)
-    document = {
+    document: dict[str, Any] = {
         "format": _FORMAT,
         "client_key": item.client_key,
         "server": item.server,
         "case": item.case if isinstance(item.case, str) else asdict(item.case),
-        "label": asdict(item.label),
         "parent_key": item.parent_key,
-        "content": item.content,
-        "files": list(item.files),
         "saved_at": item.saved_at,
     }
+    if isinstance(item, SpooledDecision):
+        document["decision"] = asdict(item.decision)
+    else:
+        document |= {"label": asdict(item.label), "content": item.content, "files": list(item.files)}
     write_durably(folder / ITEM_FILE, json.dumps(document, indent=1).encode())
 
 
-def read_item(folder: Path) -> SpooledLabel:
+def read_item(folder: Path) -> AnyItem:
     """The item in a folder.
 
     Raises:
@@ -98,16 +125,23 @@ def read_item(folder: Path) -> SpooledLabel:
     try:
         document = json.loads((folder / ITEM_FILE).read_bytes())
         case = document["case"]
+        common: dict[str, Any] = {
+            "folder": folder,
+            "client_key": str(uuid.UUID(document["client_key"])),
+            "server": str(document["server"]),
+            "case": case if isinstance(case, str) else NewCase(**case),
+            "parent_key": document["parent_key"],
+            "saved_at": str(document["saved_at"]),
+        }
+        if "decision" in document:
+            decision = document["decision"]
+            person = Person(**_known(Person, decision["person"]))
+            return SpooledDecision(**common, decision=Decision(**{**_known(Decision, decision), "person": person}))
         return SpooledLabel(
-            folder=folder,
-            client_key=str(uuid.UUID(document["client_key"])),
-            server=str(document["server"]),
-            case=case if isinstance(case, str) else NewCase(**case),
-            label=NewLabel(**_known(document["label"])),
-            parent_key=document["parent_key"],
+            **common,
+            label=NewLabel(**_known(NewLabel, document["label"])),
             content=content_of(document),
             files=tuple(map(str, document["files"])),
-            saved_at=str(document["saved_at"]),
         )
     except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DamagedItemError("The description of this saved version was damaged on this computer.") from error
@@ -125,7 +159,7 @@ class RefusedLabel:
     """
 
     folder: Path
-    item: SpooledLabel | None
+    item: AnyItem | None
     reason: str
     hint: str
 
@@ -172,10 +206,10 @@ def content_of(document: dict[str, Any]) -> str:
     return str(document["content"] if "content" in document else document["segmentation"])
 
 
-def _known(label: dict[str, Any]) -> dict[str, Any]:
+def _known(kind: type[Any], document: dict[str, Any]) -> dict[str, Any]:
     """Without what a newer version of this client may have added."""
-    names = {field.name for field in fields(NewLabel)}
-    return {name: value for name, value in label.items() if name in names}
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in document.items() if name in names}
 
 
 def _file_name(sha256: str) -> str:

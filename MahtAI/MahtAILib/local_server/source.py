@@ -15,7 +15,7 @@ from MahtAILib.local_server.errors import SourceMissingError
 SHIPPED_MODELS = "shipped_models"
 """Folder in the server's package where it looks for models that came with it."""
 
-SHARED = ("__init__.py", "errors.py", "cephalometry", "client")
+SHARED = ("__init__.py", "errors.py", "cephalometry", "client", "sequences")
 """What the server uses of MahtAILib."""
 
 BOOTSTRAP = "run_server.py"

@@ -97,8 +97,9 @@ class AISection(Section):
         """The reader pressed Run."""
         self._problem = None
         try:
-            if self._may_send():
-                self._run.start(self._model(), self._task().options())
+            model = self._model()
+            if self._may_send(model):
+                self._run.start(model, self._task().options())
         except ExplainedError as error:
             self._problem = error
         self.refresh()
@@ -107,12 +108,11 @@ class AISection(Section):
         """What stood in the way of Run may be out of it."""
         self._problem = None
 
-    def _may_send(self) -> bool:
-        """Whether voxels may leave this computer for the connected server; asked once per server."""
-        connection = self._server.connection
+    def _may_send(self, model: str) -> bool:
+        """Whether voxels may leave this computer for the server of the model; asked once per server."""
+        connection, task = self._run.way(model)
         if connection is None or connection.is_local or self._settings.consents(connection.url):
             return True
-        task = self._task()
         question = _(
             "The images leave this computer.\n\nTo: {url}\nWhat: {what}\n\n"
             "Send them, and do not ask again for this server?"
@@ -123,12 +123,12 @@ class AISection(Section):
         return True
 
     def _model(self) -> str:
-        if self._server.connection is None:
+        model = self.ui.modelComboBox.currentData
+        if self._server.connection is None and not model:
             raise ExplainedError(
                 _("There is no connection to a server."),
                 _("Open the section Server and press Connect or Start on this computer."),
             )
-        model = self.ui.modelComboBox.currentData
         if not model:
             raise ExplainedError(
                 self._task().words.no_model,
@@ -139,10 +139,13 @@ class AISection(Section):
     def _list_models(self) -> None:
         models = self._server.models_for(self._task().id)
         choices = [
-            (str(model["id"]), f"{model.get('name', model['id'])} {model.get('version', '')}") for model in models
+            (str(model["id"]), f"{model.get('name', model['id'])} {model.get('version', '')}".strip())
+            for model in models
         ]
-        box = self.ui.modelComboBox
-        fill_choices(box, choices, self._parameters().get(self._model_parameter))
+        box, wanted = self.ui.modelComboBox, self._parameters().get(self._model_parameter)
+        if self._server.connection is None and choices and wanted not in dict(choices):
+            choices.insert(0, ("", _("choose a model")))  # none of another server that the reader did not choose
+        fill_choices(box, choices, wanted)
         box.enabled = bool(choices)
         chosen = next((model for model in models if model["id"] == box.currentData), None)
         say(self.ui.modelLabel, "" if chosen is None else str(chosen.get("intended_use") or chosen.get("description")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -205,6 +206,13 @@ class ImageState:
             taken = flat_image_out(self.node)
             self._sent = SentImage(StudyVolume(taken.array, taken.ijk_to_ras), taken, self.node.GetID())
         return self._sent
+
+    def know(self, sha256: str, server: str) -> None:
+        """The image, as it is now, is a file that this server has: it needs not be hashed."""
+        with suppress(ExplainedError):
+            identity = self.take().image.identity
+            identity.sha256 = sha256
+            identity.servers.add(server)
 
     def volumes(self) -> dict[str, StudyVolume]:
         """The image as a case has it; empty without one.

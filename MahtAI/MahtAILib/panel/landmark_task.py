@@ -138,6 +138,14 @@ class LandmarkTask:
         file = take_points(node, self._image.mm_per_unit, provenance.for_file())
         return ForFile(lambda: encode_markups(file))
 
+    def snapshot(self, node: Any, provenance: Provenance) -> Callable[[], bytes]:
+        """The points as they are now."""
+        return self.for_file(node, provenance).encode
+
+    def prepare(self, content: LandmarkFile) -> LandmarkFile:
+        """Nothing is left to do."""
+        return content
+
     def decode(self, data: bytes) -> LandmarkFile:
         """In a thread: a ``.mrk.json`` file."""
         return decode_markups(data)

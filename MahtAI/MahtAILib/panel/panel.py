@@ -16,6 +16,7 @@ from MahtAILib.panel.background import Background
 from MahtAILib.panel.ceph_panel import CephPanel
 from MahtAILib.panel.correction_state import CorrectionState
 from MahtAILib.panel.local_state import LocalState
+from MahtAILib.panel.monai_label_state import MonaiLabelState
 from MahtAILib.panel.review_section import ReviewSection
 from MahtAILib.panel.review_state import ReviewState
 from MahtAILib.panel.run_state import RunState
@@ -59,7 +60,10 @@ class Panel:
         self.review = ReviewState(scene, self.parameters, self.study, self.background)
         self.correction = CorrectionState(self.background, self.server, self.review)
         self.segmentation = SegmentationTask(self.parameters, self.study, self.review)
-        self.run = RunState(self.background, self.server, self.task)
+        self.monai_label = MonaiLabelState(
+            self.background, self.settings, self.server, self.parameters, self.study, self.review
+        )
+        self.run = RunState(self.background, self.server, self.task, self.monai_label)
         self.versions = VersionsState(self.background, Spool(settings.folder / "unsent"), self.server, self.task)
         self.ceph = CephPanel(scene, self.parameters, tag_reader, self.versions, self.background, settings.folder)
         self.ahead = UploadAhead(self.background, self.server, self.run, self.task, self.model, self.settings)
@@ -82,7 +86,7 @@ class Panel:
 
     def _make_sections(self) -> None:
         changes = (self.review.changed, self.ceph.landmarks.changed)
-        self.server_section = ServerSection(self.server, self.local, self.settings)
+        self.server_section = ServerSection(self.server, self.local, self.settings, self.monai_label)
         self.task_section = TaskSection(lambda: self.task().id, self.choose_task)
         self.study_section = StudySection(self.study, lambda: self.parameters().get("register"))
         self.ai_section = AISection(

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from MahtAILib.client.errors import WrongTokenError
 from MahtAILib.errors import ExplainedError
 from MahtAILib.panel.background import Background, Errand, was_cancelled
+from MahtAILib.panel.monai_label_state import MonaiLabelState
 from MahtAILib.panel.server_state import ServerState
 from MahtAILib.panel.task import Sent, Task
 from MahtAILib.panel.topics import Topic
@@ -27,7 +28,9 @@ class RunState:
         has_preview: a coarse result is shown until the full one is there.
     """
 
-    def __init__(self, background: Background, server: ServerState, task: Callable[[], Task]) -> None:
+    def __init__(
+        self, background: Background, server: ServerState, task: Callable[[], Task], guests: MonaiLabelState
+    ) -> None:
         self.changed = Topic()
         self.progressed = Topic()
         self.progress: tuple[str, float, int | None] | None = None
@@ -37,6 +40,7 @@ class RunState:
         self._background = background
         self._server = server
         self._task = task
+        self._guests = guests
         self._errand: Errand[Any] | None = None
         self._running: Task | None = None
 
@@ -45,18 +49,22 @@ class RunState:
         """Whether a run is under way."""
         return self._errand is not None
 
+    def way(self, model: str) -> tuple[Any, Task]:
+        """Where a model runs (a ``Connection``, a ``MonaiLabelServer``, or None), and what is done there."""
+        other = self._guests.server_of(model)
+        return (self._server.connection, self._task()) if other is None else (other, self._guests.task)
+
     def start(self, model: str, options: Mapping[str, str]) -> None:
         """Take the images as they are now and run; what is edited meanwhile does not change what was sent.
 
         Raises:
             ExplainedError: nothing was started, and why.
         """
-        connection = self._server.connection
+        connection, task = self.way(model)
         if self.is_running:
             raise ExplainedError(_("A run is under way."), _("Wait for it, or cancel it first."))
         if connection is None:
             raise ExplainedError(_("There is no connection to a server."), _("Connect to a server first."))
-        task = self._task()
         sent = task.take(options)
         self.error, self.message, self.progress = None, "", ("hashing", 0.0, None)
 

@@ -24,8 +24,9 @@ from MahtAILib.scene.doubt import Place, doubtful_places, doubtful_slices
 from MahtAILib.scene.images import plain_image
 from MahtAILib.scene.parameters import Parameters
 from MahtAILib.scene.provenance import Provenance
-from MahtAILib.scene.segments import Prepared, geometry_of, prepare_segments, take_segments
-from MahtAILib.scene.sequences import SHORT_NAMES, SLOTS
+from MahtAILib.scene.segments import Prepared, geometry_of, prepare_segments
+from MahtAILib.scene.segments_out import snapshot_segments, take_segments
+from MahtAILib.sequences.assignment import SHORT_NAMES, SLOTS
 
 OPTIONS = ("register", "brain_mask", "check_sequences")
 
@@ -150,11 +151,21 @@ class SegmentationTask:
             remark = _("Brought to the grid of the study: {names}.").format(names=", ".join(taken.resampled))
         return ForFile(lambda: files.encode(segmentation), remark)
 
+    def snapshot(self, node: Any, provenance: Provenance) -> Callable[[], bytes]:
+        """The segments as they are now; they are put on their grid in a thread."""
+        taken, geometry = snapshot_segments(node), geometry_of(node) or self._study.reference_geometry()
+        keys = provenance.for_file()
+        return lambda: files.encode(replace(taken.on_grid(geometry).segmentation, provenance=keys))
+
+    def prepare(self, content: Segmentation) -> Prepared:
+        """Make the images of its segments."""
+        return prepare_segments(content)
+
     def decode(self, data: bytes) -> Segmentation:
         """In a thread: a ``.seg.nrrd`` file."""
         return files.decode(data)
 
-    def open(self, content: Segmentation, origin: Provenance) -> None:
+    def open(self, content: Segmentation | Prepared, origin: Provenance) -> None:
         """A saved version; unsaved edits stay in a segmentation of their own."""
         self._review.place(content, origin)
         self._review.line_up()

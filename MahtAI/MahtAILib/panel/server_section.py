@@ -6,6 +6,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MahtAILib.panel.local_state import LocalState
+from MahtAILib.panel.monai_label_state import MonaiLabelState
 from MahtAILib.panel.section import Section, quiet, say
 from MahtAILib.panel.server_state import DEFAULT_URL, ServerState
 from MahtAILib.panel.settings import Settings
@@ -14,17 +15,24 @@ from MahtAILib.panel.settings import Settings
 class ServerSection(Section):
     """Shows and changes ``ServerState`` and ``LocalState``."""
 
-    def __init__(self, server: ServerState, local: LocalState, settings: Settings) -> None:
+    def __init__(
+        self, server: ServerState, local: LocalState, settings: Settings, monai_label: MonaiLabelState
+    ) -> None:
         super().__init__("Server")
         self._server = server
         self._local = local
         self._settings = settings
+        self._monai_label = monai_label
         ui = self.ui
         self._list_addresses(DEFAULT_URL)
         ui.connectButton.clicked.connect(self._connect)
         ui.tokenLineEdit.returnPressed.connect(self._connect)
         ui.startButton.clicked.connect(self._start)
         ui.stopButton.clicked.connect(self._stop)
+        ui.monaiLabelLineEdit.text = monai_label.address
+        ui.monaiLabelButton.clicked.connect(self._use_monai_label)
+        ui.monaiLabelLineEdit.returnPressed.connect(self._use_monai_label)
+        monai_label.changed.subscribe(self.refresh)
         server.changed.subscribe(self.refresh)
         local.changed.subscribe(self.refresh)
         self.refresh()
@@ -38,6 +46,7 @@ class ServerSection(Section):
         """When the panel opens: ask the server that answered last, if any."""
         if self._settings.addresses() and self._server.connection is None and not self._server.is_asking:
             self._server.connect(self.address)
+        self._monai_label.connect_quietly()
 
     def refresh(self) -> None:
         """Show how things stand."""
@@ -52,6 +61,8 @@ class ServerSection(Section):
         if ui.logTextEdit.plainText != local.log:
             ui.logTextEdit.setPlainText(local.log)
             ui.logTextEdit.verticalScrollBar().setValue(ui.logTextEdit.verticalScrollBar().maximum)
+        ui.monaiLabelButton.enabled = not self._monai_label.is_asking
+        say(ui.monaiLabelLabel, self._monai_label_words(), self._monai_label.error)
         if server.connection is not None and self.address != server.connection.url:
             self._list_addresses(server.connection.url)
 
@@ -65,6 +76,19 @@ class ServerSection(Section):
             return local.message or _("Not connected. Start a server on this computer, or type the address of one.")
         where = _("on this computer") if server.connection.is_local else _("at {url}").format(url=server.connection.url)
         return _("Connected: MahtAI server {version} {where}.").format(version=server.version, where=where)
+
+    def _monai_label_words(self) -> str:
+        other = self._monai_label
+        if other.is_asking:
+            return _("Asking the MONAI Label server …")
+        if other.server is None:
+            return ""
+        return _("{count} models of the MONAI Label server at {where} are in the list of models.").format(
+            count=other.count, where=other.server.where
+        )
+
+    def _use_monai_label(self, *_arguments: object) -> None:
+        self._monai_label.connect(str(self.ui.monaiLabelLineEdit.text))
 
     def _list_addresses(self, chosen: str) -> None:
         box = self.ui.addressComboBox

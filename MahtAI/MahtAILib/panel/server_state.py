@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from MahtAILib.client.acting import NOBODY, Person
 from MahtAILib.client.address import clean_url, is_loopback
 from MahtAILib.client.connection import Connection
 from MahtAILib.client.errors import BadAddressError, WrongTokenError
@@ -47,6 +48,8 @@ class ServerState:
         self.version = ""
         self.models: tuple[dict[str, Any], ...] = ()
         self.error: ExplainedError | None = None
+        self._person = NOBODY
+        self._guests: tuple[dict[str, Any], ...] = ()
         self._background = background
         self._settings = settings
         self._token_of_this_computer = token_of_this_computer
@@ -56,6 +59,17 @@ class ServerState:
     def is_asking(self) -> bool:
         """Whether an answer is awaited."""
         return self._errand is not None
+
+    @property
+    def person(self) -> Person:
+        """Who reads, as the server is told."""
+        return self._person
+
+    @person.setter
+    def person(self, person: Person) -> None:
+        self._person = person
+        if self.connection is not None:
+            self.connection.person = person
 
     def connect(self, address: str, token: str = "", then: Callable[[], None] | None = None) -> None:
         """Ask the server at this address; an empty token means the one that is remembered or lies on this computer.
@@ -101,13 +115,24 @@ class ServerState:
         self.connection, self.version, self.models, self.error = None, "", (), None
         self.changed.publish()
 
+    def set_guests(self, models: Sequence[dict[str, Any]]) -> None:
+        """Models of another kind of server, which are offered beside those of this one."""
+        self._guests = tuple(models)
+        self.changed.publish()
+
     def models_for(self, task: str) -> list[dict[str, Any]]:
-        """Models of a task that can run."""
-        return [model for model in self.models if model.get("task") == task and model.get("state") == "ready"]
+        """Models of a task that can run, those of other servers last."""
+        every = (*self.models, *self._guests)
+        return [model for model in every if model.get("task") == task and model.get("state") == "ready"]
 
     def model_for(self, task: str, wanted: str) -> str:
-        """Id of the wanted model if it can run, else of the first one that can; empty where there is none."""
-        ready = [str(model["id"]) for model in self.models_for(task)]
+        """Id of the wanted model if this server can run it, else of the first one that it can; empty for none.
+
+        A model of another server is none of this one's.
+        """
+        if any(model["id"] == wanted for model in self._guests):
+            return ""
+        ready = [str(model["id"]) for model in self.models_for(task) if model not in self._guests]
         return wanted if wanted in ready else next(iter(ready), "")
 
     def _ask(self, url: str, typed: str) -> Answer:
@@ -140,6 +165,7 @@ class ServerState:
     def _found(self, answer: Answer, typed: str) -> None:
         self._errand = None
         self.connection, self.version, self.models, self.error = answer.connection, answer.version, answer.models, None
+        self.connection.person = self._person
         self._settings.remember_address(answer.connection.url)
         if typed:
             self._settings.remember_token(answer.connection.url, typed)

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from MahtAILib.panel.section import Section, quiet, say
 from MahtAILib.panel.study_state import StudyState
-from MahtAILib.scene.sequences import SLOTS
+from MahtAILib.sequences.assignment import SLOTS
 
 
 class StudySection(Section):

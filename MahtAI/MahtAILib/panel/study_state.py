@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,9 @@ from MahtAILib.scene import views
 from MahtAILib.scene.alignment import line_up, take_back
 from MahtAILib.scene.geometry import REFERENCE_ORDER, StudyCheck, check
 from MahtAILib.scene.parameters import Parameters
-from MahtAILib.scene.sequences import SHORT_NAMES, SLOTS
 from MahtAILib.scene.study import assign_study
 from MahtAILib.scene.volumes import VolumeOut, geometry_of_volume, volume_out
+from MahtAILib.sequences.assignment import SHORT_NAMES, SLOTS
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,21 @@ class StudyState:
             raise ExplainedError(" ".join(checked.reasons), _("Nothing was sent. Choose other volumes in the slots."))
         return self._taken()
 
+    def take_reference(self) -> Sent:
+        """The voxels of the reference alone as they are now, for a model that takes one volume.
+
+        Raises:
+            ExplainedError: no slot is filled, or the volume cannot be used.
+        """
+        slot = self._reference_slot()
+        if slot is None:
+            raise ExplainedError(_("No volume is chosen."), _("Choose the volume in the section Study."))
+        return self._taken((slot,))
+
+    def reference_name(self) -> str:
+        """Of the reference's slot, for the reader; empty where no slot is filled."""
+        return SHORT_NAMES.get(self._reference_slot() or "", "")
+
     def volumes(self) -> dict[str, StudyVolume]:
         """Slot → voxels and where they lie; shared with the scene.
 
@@ -154,17 +169,26 @@ class StudyState:
         """
         return dict(self._taken().volumes)
 
-    def _taken(self) -> Sent:
-        taken = {slot: volume_out(volume) for slot in SLOTS if (volume := self.volume(slot)) is not None}
+    def know(self, sha256: Mapping[str, str], server: str) -> None:
+        """The volumes in these slots, as they are now, are files that this server has: they need not be hashed."""
+        for slot, one in sha256.items():
+            self._identities[volume_out(self.volume(slot)).key] = Identity(one, {server})
+
+    def _taken(self, slots: Sequence[str] = SLOTS) -> Sent:
+        taken = {slot: volume_out(volume) for slot in slots if (volume := self.volume(slot)) is not None}
         # a volume that was hashed needs not be hashed again while it is as it was
         known = {out.key: self._identities.get(out.key, Identity()) for out in taken.values()}
-        self._identities = known
+        self._identities = {**self._identities, **known} if len(slots) < len(SLOTS) else known
         volumes = {slot: StudyVolume(out.array, out.ijk_to_ras, known[out.key], True) for slot, out in taken.items()}
         return Sent(volumes, taken)
 
     def reference(self) -> Any:
         """The volume node on whose grid the result lies, or None."""
-        return next((volume for slot in REFERENCE_ORDER if (volume := self.volume(slot)) is not None), None)
+        slot = self._reference_slot()
+        return None if slot is None else self.volume(slot)
+
+    def _reference_slot(self) -> str | None:
+        return next((slot for slot in REFERENCE_ORDER if self.volume(slot) is not None), None)
 
     def reference_geometry(self) -> Geometry:
         """The grid of the result.

@@ -158,6 +158,16 @@ class Task(Protocol):
             ExplainedError: it cannot be saved.
         """
 
+    def snapshot(self, node: Any, provenance: Provenance) -> Callable[[], bytes]:
+        """What is under review, as it is now, for a draft: taken in a moment, written by what is returned, in a thread.
+
+        Raises:
+            ExplainedError: it cannot be saved; also by what is returned.
+        """
+
+    def prepare(self, content: Any) -> Any:
+        """In a thread: make a saved version's content ready to be opened, so that nothing is left to compute."""
+
     def decode(self, data: bytes) -> Any:
         """In a thread: a saved version's content; it has ``provenance``, the keys of its file.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,7 +9,16 @@ from datetime import datetime
 from typing import Any
 
 from MahtAILib.client import jobs
-from MahtAILib.client.cases import Case, LabelVersion, NewCase, NewLabel, label_content, list_cases, list_labels
+from MahtAILib.client.cases import (
+    Case,
+    LabelVersion,
+    NewCase,
+    NewLabel,
+    anonymous_case,
+    label_content,
+    list_cases,
+    list_labels,
+)
 from MahtAILib.client.connection import Connection
 from MahtAILib.client.errors import RequestRefusedError
 from MahtAILib.client.spool import FlushReport, Spool
@@ -18,9 +26,6 @@ from MahtAILib.client.study import StudyVolume
 from MahtAILib.client.volumes import Blob
 from MahtAILib.scene import provenance as origins
 from MahtAILib.scene.provenance import Provenance
-
-_CASES = uuid.UUID("5d0b6a3e-6a52-5c0c-9e0e-2f6f2f1b8391")
-"""Namespace of the keys of cases: the same volumes are the same case, in every session."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ def keep_and_send(
     if not case:
         blobs = {slot: volume.pack() for slot, volume in volumes.items()}
         inputs = dict(inputs) or {slot: blob.sha256 for slot, blob in blobs.items()}
+    elif not inputs:
+        inputs = {slot: volume.identify() for slot, volume in volumes.items()}
     key = spool.add(
         url,
         case or new_case(task, inputs),
@@ -69,8 +76,7 @@ def keep_and_send(
 
 def new_case(task: str, inputs: Mapping[str, str]) -> NewCase:
     """The case of these images; its name tells nothing of the patient."""
-    key = uuid.uuid5(_CASES, " ".join(f"{slot}={sha256}" for slot, sha256 in sorted(inputs.items())))
-    return NewCase(f"Study {str(key)[:8]}", task, dict(inputs), str(key))
+    return anonymous_case(task, inputs)
 
 
 def versions_of(connection: Connection, inputs: Mapping[str, str]) -> list[tuple[Case, LabelVersion]]:
@@ -94,24 +100,71 @@ def fetch_version(
         ExplainedError: the file cannot be read.
     """
     content = decode(label_content(connection, case.id, version))
+    return content, origin_of(connection, case, version, content.provenance)
+
+
+def keep_restored(
+    spool: Spool,
+    connection: Connection,
+    case: Case,
+    version: LabelVersion,
+    label: NewLabel,
+    decode: Callable[[bytes], Any],
+) -> tuple[FlushReport, tuple[Any, Provenance] | None]:
+    """In a thread: save what a version holds once more; what sending came to, and the new version where it is there.
+
+    Raises:
+        ClientError: the version could not be read.
+        SpoolError: it could not be written; nothing was saved.
+    """
+    data = label_content(connection, case.id, version)
+    key = spool.add(connection.url, case.id, data, label)
+    report = spool.flush(connection)
+    receipt = spool.receipt(key)
+    if receipt is None:
+        return report, None
+    new = next(one for one in list_labels(connection, case.id) if one.id == receipt.version_id)
+    content = decode(data)
+    return report, (content, origin_of(connection, case, new, content.provenance))
+
+
+def origin_of(connection: Connection, case: Case, version: LabelVersion, file: Mapping[str, str]) -> Provenance:
+    """In a thread: where a version comes from.
+
+    Args:
+        file: keys of its file.
+
+    Raises:
+        ClientError: the server did not answer.
+    """
     job = str(version.document.get("inference") or "")
     summary: dict[str, Any] = {}
     if job:
         with suppress(RequestRefusedError):  # the server may have forgotten the job; the version stands without it
             summary = jobs.summary(connection, job)
-    origin = Provenance(
-        status=content.provenance.get("Status", origins.EDITED),
-        server=connection.url,
-        job=job,
-        model=content.provenance.get("Model", ""),
-        model_sha256=content.provenance.get("ModelSHA256", ""),
+    return provenance_of_version(connection.url, case, version, file, summary)
+
+
+def provenance_of_version(
+    server: str, case: Case, version: LabelVersion, file: Mapping[str, str], summary: Mapping[str, Any]
+) -> Provenance:
+    """What is noted with a version in the scene.
+
+    Args:
+        summary: of the job that proposed it; empty where there is none or it is not known.
+    """
+    return Provenance(
+        status=file.get("Status", origins.EDITED),
+        server=server,
+        job=str(version.document.get("inference") or ""),
+        model=file.get("Model", ""),
+        model_sha256=file.get("ModelSHA256", ""),
         inputs=dict(case.volumes),
         case=case.id,
         version=version.id,
         **Provenance.of_summary(summary),
-        file=content.provenance,
+        file=file,
     )
-    return content, origin
 
 
 def saved_at(version: LabelVersion) -> str:

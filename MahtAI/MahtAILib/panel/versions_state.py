@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
 
-from MahtAILib.client.cases import Case, LabelVersion, NewLabel
+from MahtAILib.client.acting import Person
+from MahtAILib.client.cases import Case, LabelVersion, NewLabel, get_case, list_labels
 from MahtAILib.client.spool import FlushReport, Spool
+from MahtAILib.client.spool_receipt import Receipt
 from MahtAILib.errors import ExplainedError
 from MahtAILib.panel.background import Background, Errand
 from MahtAILib.panel.server_state import ServerState
 from MahtAILib.panel.task import Task
 from MahtAILib.panel.topics import Topic
-from MahtAILib.panel.versions import Saved, age, fetch_version, keep_and_send, versions_of
+from MahtAILib.panel.versions import Saved, age, fetch_version, keep_and_send, keep_restored, versions_of
 from MahtAILib.scene import provenance as origins
+from MahtAILib.scene.case_volumes import CaseRef
 from MahtAILib.scene.edits import is_edited, mark_edited, mark_saved, seconds_of_work
 from MahtAILib.scene.provenance import Provenance
 
@@ -32,6 +33,17 @@ class Remark:
     verdict: str = ""
     comment: str = ""
 
+    @property
+    def person(self) -> Person:
+        """Who says it.
+
+        Raises:
+            ExplainedError: nobody is named.
+        """
+        if not self.author.strip():
+            raise ExplainedError(_("The reader's name is missing."), _("Type your name or initials under Reader."))
+        return Person(self.author.strip(), self.role)
+
 
 class VersionsState:
     """Saving, listing and opening versions.
@@ -41,10 +53,19 @@ class VersionsState:
         waiting: versions on this computer that the server does not have yet.
         message: what became of the last thing asked for.
         error: why it failed, or None.
+        saved: a version of the work list's case is safe on this computer.
+        sibling: another version of the same parent as the one that was saved last, by somebody who was sooner; its id.
+
+    ``case_of_study`` and ``session`` are set by whoever has the work list: the case that the chosen images are, and
+    the name of the editing session whose draft a saved version ends.
     """
 
     def __init__(self, background: Background, spool: Spool, server: ServerState, task: Callable[[], Task]) -> None:
         self.changed = Topic()
+        self.saved = Topic()
+        self.sibling = ""
+        self.case_of_study: Callable[[], CaseRef | None] = lambda: None
+        self.session: Callable[[], str] = lambda: ""
         self.versions: list[LabelVersion] = []
         self.waiting = 0
         self.message = ""
@@ -61,10 +82,13 @@ class VersionsState:
         """Whether something is being saved, sent, listed or fetched."""
         return bool(self._errands)
 
-    def save(self, remark: Remark, url: str, then: Callable[[], None] = lambda: None) -> None:
+    def save(self, remark: Remark, url: str, then: Callable[[], None] = lambda: None, submit: bool = False) -> None:
         """Save what is under review as a new version for the server at ``url``.
 
         The edits count as saved as soon as the version is safe on this computer; ``then`` is called then.
+
+        Args:
+            submit: it is finished and waits for a review.
 
         Raises:
             ExplainedError: nothing was saved, and why; the scene is as it was.
@@ -73,27 +97,30 @@ class VersionsState:
         node = task.node
         if node is None:
             raise ExplainedError(*task.words.nothing_to_save)
-        if not remark.author.strip():
-            raise ExplainedError(_("The reader's name is missing."), _("Type your name or initials under Reader."))
-        origin = task.provenance or Provenance()
+        person, origin, study = remark.person, task.provenance or Provenance(), self.case_of_study()
         volumes = task.volumes()
         if not (volumes or origin.inputs):
             raise ExplainedError(*task.words.no_images)
         edited, seconds = is_edited(node), seconds_of_work(node)
-        status = origins.EDITED if edited or not origin.job else origins.ACCEPTED
+        is_proposal = bool(origin.job or (origin.model and not origin.version))
+        status = origins.EDITED if edited or not is_proposal else origins.ACCEPTED
+        is_here = origin.server == url
+        case = study.id if study is not None and study.server == url else origin.case if is_here else ""
+        follows = is_here and origin.case in ("", case)
         label = NewLabel(
-            author=remark.author.strip(),
-            role=remark.role,
-            inference=origin.job or None if origin.server == url else None,
-            parent=origin.version or None if origin.server == url else None,
+            author=person.name,
+            role=person.role,
+            inference=origin.job or None if is_here else None,
+            parent=origin.version or None if follows else None,
             seconds_of_work=round(seconds, 1),
             verdict=remark.verdict or None,  # type: ignore[arg-type]
             comment=remark.comment,
+            submit=submit,
+            session=self.session() or None if study is not None else None,
         )
         file = task.for_file(node, replace(origin, status=status))
         connection = self._server.connection
-        case = origin.case if origin.server == url else ""
-        parent_key = origin.version_key if not label.parent and origin.server == url else ""
+        parent_key = origin.version_key if follows and not label.parent else ""
 
         def work(_errand: Errand[Saved]) -> Saved:
             return keep_and_send(
@@ -102,37 +129,51 @@ class VersionsState:
 
         def done(saved: Saved) -> None:
             self._noted(task, node, replace(origin, status=status, server=url, inputs=dict(saved.inputs)), saved)
-            then()
             if file.remark:
                 self.message += " " + file.remark
+            if study is not None:
+                self.saved.publish()
+            then()
             self.changed.publish()
 
         # an edit that is made while the version is being written is not in it
         mark_saved(node)
         self._run(work, done, lambda: mark_edited(node, seconds) if edited else None)
 
-    def keep_draft(self, folder: Path, task: Task) -> None:
-        """Before the scene goes: write edits that were not saved into a file, and say where."""
-        node = task.node
-        if not is_edited(node):
-            return
-        try:
-            file = task.for_file(node, replace(task.provenance or Provenance(), status=origins.EDITED))
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"{datetime.now():%Y-%m-%d %H-%M-%S}{task.words.draft}"
-            path.write_bytes(file.encode())
-        except (ExplainedError, OSError) as error:
-            self.error = ExplainedError(
-                _("The edits of “{name}” were not saved, and no draft could be written ({error}).").format(
-                    name=node.GetName(), error=error
+    def restore(self, version: LabelVersion, remark: Remark) -> None:
+        """Bring back what a version holds, as a new version; what is under review stays as it is until that is there.
+
+        Raises:
+            ExplainedError: nothing was done, and why.
+        """
+        connection, case, task, person = self._server.connection, self.case_of(version), self._task(), remark.person
+        if connection is None or case is None:
+            raise ExplainedError(
+                _("There is no connection to a server, so that the version cannot be read."), _("Connect first.")
+            )
+        newest = max(self.versions, key=lambda one: one.number)
+        label = NewLabel(
+            person.name,
+            person.role,
+            parent=newest.id,
+            comment=remark.comment or _("Version {number} brought back.").format(number=version.number),
+            restores=version.id,
+        )
+
+        def work(_errand: Errand[Any]) -> tuple[FlushReport, Any]:
+            return keep_restored(self._spool, connection, case, version, label, task.decode)
+
+        def done(answer: tuple[FlushReport, Any]) -> None:
+            report, opened = answer
+            self.report(report)
+            if opened is not None:
+                task.open(*opened)
+                self.message = _("What version {number} holds was saved as a new version, which is open.").format(
+                    number=version.number
                 )
-            )
-        else:
-            self.error = None
-            self.message = _("The scene was closed with edits that were not saved. They are kept in {path}").format(
-                path=path
-            )
-        self.changed.publish()
+                self.changed.publish()
+
+        self._run(work, done)
 
     def send(self) -> None:
         """Send what waits on this computer."""
@@ -140,7 +181,7 @@ class VersionsState:
         if connection is None:
             self.count_waiting()
             return
-        self._run(lambda errand: self._spool.flush(connection, errand.progress, errand.cancelled), self._sent)
+        self._run(lambda errand: self._spool.flush(connection, errand.progress, errand.cancelled), self.report)
 
     def count_waiting(self) -> None:
         """Look into the spool."""
@@ -167,7 +208,12 @@ class VersionsState:
 
         asked = task.volume_ids()
 
+        study = self.case_of_study()
+
         def work(_errand: Errand[Any]) -> list[tuple[Case, LabelVersion]]:
+            if study is not None and study.server == connection.url:
+                case = get_case(connection, study.id)
+                return [(case, version) for version in list_labels(connection, study.id)]
             inputs = known or {slot: one.identify() for slot, one in volumes.items()}
             return versions_of(connection, inputs)
 
@@ -179,6 +225,10 @@ class VersionsState:
             self.changed.publish()
 
         self._run(work, done)
+
+    def case_of(self, version: LabelVersion) -> Case | None:
+        """The case of a listed version."""
+        return self._cases.get(version.id)
 
     def open(self, version: LabelVersion) -> None:
         """Bring a saved version into the scene; unsaved edits stay in a segmentation of their own."""
@@ -226,27 +276,43 @@ class VersionsState:
             version=receipt.version_id if receipt else "",
             version_key=saved.client_key,
         )
-        self._sent(saved.report)
+        self.report(saved.report)
         if receipt is not None:
-            self.message = _("Saved. The server has it.")
+            self.message = _("Saved. The server has it.") + self._about_others(receipt)
         elif not saved.report.refused:
             self.message = _("Saved on this computer. It will be sent when the server is back.")
 
-    def _sent(self, report: FlushReport) -> None:
+    def report(self, report: FlushReport) -> None:
+        """Show what sending came to."""
         self.waiting = report.kept
         self.error = report.error if report.error is not None and report.kept else None
         if report.refused:
             refused = report.refused[0]
             self.error = ExplainedError(
-                _("The server does not take a version: {reason} It is kept on this computer.").format(
+                _("The server does not take what was saved: {reason} It is kept on this computer.").format(
                     reason=refused.reason
                 ),
                 refused.hint,
             )
         if report.sent:
-            self.message = _("{count} sent.").format(count=len(report.sent))
+            told = next((words for receipt in report.sent if (words := self._about_others(receipt))), "")
+            self.message = _("{count} sent.").format(count=len(report.sent)) + told
             self.refresh()
         self.changed.publish()
+
+    def _about_others(self, receipt: Receipt) -> str:
+        """What the second of two savers is told."""
+        if receipt.sibling_of:
+            self.sibling = receipt.sibling_of
+            return " " + _(
+                "Somebody else had saved another version of the same one before you. Both are kept: compare them below, "
+                "and merge them if you want one of both."
+            )
+        if receipt.held_by:
+            return " " + _("{name} works on this case now; your version is kept beside theirs.").format(
+                name=receipt.held_by
+            )
+        return ""
 
     def _run(
         self, work: Callable[[Errand[Any]], Any], done: Callable[[Any], None], undo: Callable[[], None] = lambda: None

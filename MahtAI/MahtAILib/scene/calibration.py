@@ -18,8 +18,8 @@ import numpy as np
 from MahtAILib.cephalometry.scale import why_unbelievable
 from MahtAILib.errors import ExplainedError
 from MahtAILib.scene.flat_images import Plane
-from MahtAILib.scene.sequence_tags import tag
 from MahtAILib.scene.study import INSTANCES_ATTRIBUTE
+from MahtAILib.sequences.tags import tag
 
 FACTOR_ATTRIBUTE = "MahtAI.MillimetresPerUnit"
 SOURCE_ATTRIBUTE = "MahtAI.CalibrationSource"

@@ -25,6 +25,11 @@ def is_edited(node: Any) -> bool:
     return node is not None and node.GetAttribute(EDITED_ATTRIBUTE) == "1"
 
 
+def is_as_saved(node: Any) -> bool:
+    """Whether it holds exactly what arrived or was saved, by whomever it was changed meanwhile; looked at anew."""
+    return bool(node.GetAttribute(FINGERPRINT_ATTRIBUTE) == content_fingerprint(node))
+
+
 def seconds_of_work(node: Any) -> float:
     """Time spent editing since the segmentation arrived or was saved."""
     try:

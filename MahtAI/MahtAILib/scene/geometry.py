@@ -19,8 +19,8 @@ import numpy as np
 
 from MahtAILib.client.geometry import Geometry
 from MahtAILib.errors import ExplainedError
-from MahtAILib.scene.sequences import SHORT_NAMES
 from MahtAILib.scene.volumes import geometry_of_volume
+from MahtAILib.sequences.assignment import SHORT_NAMES
 
 REFERENCE_ORDER = ("t1c", "t1", "flair", "t2")
 """The first of these that is there is the volume to whose grid the others are brought, as on the server."""

@@ -7,32 +7,15 @@ from typing import Any
 
 from MahtAILib.errors import ExplainedError
 from MahtAILib.scene.alignment import CONTENT_ATTRIBUTE
-from MahtAILib.scene.sequences import Assignment, Candidate, assign
 from MahtAILib.scene.volumes import geometry_of_volume
+from MahtAILib.sequences.assignment import Assignment, Candidate, assign
+from MahtAILib.sequences.tags import TAGS
 
 TagReader = Callable[[str, str], str]
 """(SOP instance UID, tag as ``gggg,eeee``) → value, empty where it is not known.
 
 In Slicer: ``slicer.dicomDatabase.instanceValue``, which reads the database's cache before the file.
 """
-
-TAGS = {
-    "Modality": "0008,0060",
-    "ImageType": "0008,0008",
-    "AcquisitionTime": "0008,0032",
-    "SeriesDescription": "0008,103E",
-    "PatientID": "0010,0020",
-    "ContrastBolusAgent": "0018,0010",
-    "ScanningSequence": "0018,0020",
-    "SequenceName": "0018,0024",
-    "RepetitionTime": "0018,0080",
-    "EchoTime": "0018,0081",
-    "InversionTime": "0018,0082",
-    "ProtocolName": "0018,1030",
-    "StudyInstanceUID": "0020,000D",
-    "SeriesNumber": "0020,0011",
-}
-"""DICOM keyword → tag."""
 
 INSTANCES_ATTRIBUTE = "DICOM.instanceUIDs"
 

@@ -15,6 +15,7 @@ HEAVY = {"numpy", "vtk", "requests", "SimpleITK", "pydicom", "scipy", "MahtAILib
 FORBIDDEN = {
     "client": {"slicer", "qt", "ctk", "vtk", "torch", "MahtAILib.scene", "MahtAILib.panel"},
     "cephalometry": {"slicer", "qt", "ctk", "vtk", "torch", "requests", "MahtAILib.scene", "MahtAILib.panel"},
+    "sequences": {"slicer", "qt", "ctk", "vtk", "torch", "requests", "MahtAILib.scene", "MahtAILib.panel"},
     "local_server": {"slicer", "qt", "ctk", "vtk", "numpy", "torch", "MahtAILib.scene", "MahtAILib.panel"},
     "scene": {"qt", "ctk", "requests", "urllib", "http", "torch", "MahtAILib.panel", "MahtAILib.local_server"},
     "panel": {"requests", "urllib", "http", "vtk", "torch", "mahtai"},
@@ -68,6 +69,7 @@ def test_every_file_of_the_module_compiles_for_the_oldest_python() -> None:
 
 def test_the_client_works_where_neither_slicer_nor_vtk_is_installed() -> None:
     blocked = "import sys\nfor name in ('slicer', 'vtk', 'qt', 'ctk', 'torch'):\n    sys.modules[name] = None\n"
-    code = f"{blocked}sys.path.insert(0, {str(MODULE)!r})\nimport MahtAILib.client, MahtAILib.local_server\n"
+    parts = "MahtAILib.client, MahtAILib.local_server, MahtAILib.sequences.assignment"
+    code = f"{blocked}sys.path.insert(0, {str(MODULE)!r})\nimport {parts}\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

@@ -13,7 +13,7 @@ from kit.scene_context import SlicerContext
 from panel_kit import Reader, pick
 
 from MahtAILib.scene.edits import is_edited
-from MahtAILib.scene.segments import take_segments
+from MahtAILib.scene.segments_out import take_segments
 from server_process import ServerProcess
 from studies import FAST, synthetic_study
 from tiny_bundle import write_tiny_bundle

@@ -22,7 +22,7 @@ from MahtAILib.client import segmentation as files
 from MahtAILib.client.geometry import Geometry
 from MahtAILib.scene.edits import is_edited
 from MahtAILib.scene.provenance import Provenance
-from MahtAILib.scene.segments import take_segments
+from MahtAILib.scene.segments_out import take_segments
 
 GEOMETRY = Geometry((96, 90, 80), GRIDS["left-handed"].ijk_to_ras)
 NAMES = ("T1 post gad", "T1", "T2", "FLAIR")

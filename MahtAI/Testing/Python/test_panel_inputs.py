@@ -16,7 +16,7 @@ from scene_kit import GRIDS, add_volume, tumour
 from MahtAILib.client.geometry import Geometry
 from MahtAILib.scene.images import oriented_image, vtk_matrix
 from MahtAILib.scene.provenance import Provenance
-from MahtAILib.scene.segments import take_segments
+from MahtAILib.scene.segments_out import take_segments
 from server_process import free_port
 
 GRID = GRIDS["LPS"]

@@ -18,7 +18,7 @@ from MahtAILib.client import nrrd
 from MahtAILib.client import segmentation as files
 from MahtAILib.client.segmentation import Segmentation
 from MahtAILib.scene.preview import preview_of
-from MahtAILib.scene.segments import take_segments
+from MahtAILib.scene.segments_out import take_segments
 
 GRID = GRIDS["LPS"]
 MODEL = {"id": "toy", "name": "Toy", "version": "1", "task": "brain-tumour", "state": "ready", "intended_use": "tests"}

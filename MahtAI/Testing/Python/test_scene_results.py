@@ -17,7 +17,8 @@ from MahtAILib.scene.edits import EditWatch, is_edited, mark_edited, mark_saved,
 from MahtAILib.scene.parameters import Parameters
 from MahtAILib.scene.provenance import Provenance, read_provenance, update_provenance
 from MahtAILib.scene.results import confidence_of, place_confidence, place_segmentation
-from MahtAILib.scene.segments import take_segments, volumes_ml
+from MahtAILib.scene.segments import volumes_ml
+from MahtAILib.scene.segments_out import take_segments
 
 GRID = GRIDS["left-handed oblique"]
 

@@ -17,7 +17,8 @@ from MahtAILib.client.geometry import Geometry
 from MahtAILib.client.segmentation import Segment, Segmentation
 from MahtAILib.scene.editing import Editor
 from MahtAILib.scene.images import vtk_matrix
-from MahtAILib.scene.segments import SegmentsError, geometry_of, take_segments, volumes_ml
+from MahtAILib.scene.segments import geometry_of, volumes_ml
+from MahtAILib.scene.segments_out import SegmentsError, take_segments
 
 
 @pytest.mark.parametrize("name", GRIDS)

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from MahtAILib.client.geometry import Geometry
-from MahtAILib.scene import sequences
-from MahtAILib.scene.sequence_words import read_words, unaccented, vocabulary, words_of
-from MahtAILib.scene.sequences import LEAST_CONFIDENCE, SLOTS, Assignment, Candidate, assign
+from MahtAILib.sequences import assignment
+from MahtAILib.sequences.assignment import LEAST_CONFIDENCE, SLOTS, Assignment, Candidate, assign
+from MahtAILib.sequences.words import read_words, unaccented, vocabulary, words_of
 
 DOCUMENT = json.loads(Path(__file__).with_name("naming_styles.json").read_text(encoding="utf-8"))
 STYLES: dict[str, dict[str, Any]] = {style["id"]: style for style in DOCUMENT["styles"]}
@@ -266,4 +266,4 @@ def test_strange_names_and_tags_are_no_error() -> None:
 def test_the_example_in_the_documentation_is_true() -> None:
     import doctest
 
-    assert doctest.testmod(sequences).failed == 0
+    assert doctest.testmod(assignment).failed == 0

@@ -20,7 +20,8 @@ from MahtAILib.scene.edits import EditWatch, is_edited, mark_saved
 from MahtAILib.scene.labels import LabelsError, Layers, layers_of, put_labels
 from MahtAILib.scene.provenance import Provenance, correction_of, read_provenance
 from MahtAILib.scene.results import place_segmentation
-from MahtAILib.scene.segments import GEOMETRY_ATTRIBUTE, take_segments
+from MahtAILib.scene.segments import GEOMETRY_ATTRIBUTE
+from MahtAILib.scene.segments_out import take_segments
 from MahtAILib.scene.strokes import MARGIN_MM, Baseline, Change, Region, StrokesError, find_region, put_in, settle
 
 SHAPES = {"LPS": (96, 90, 80), "left-handed": (96, 90, 80), "left-handed oblique": (96, 90, 28)}

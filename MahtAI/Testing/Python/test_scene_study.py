@@ -13,7 +13,8 @@ from scene_kit import GRIDS, add_volume
 
 from MahtAILib.client.geometry import Geometry
 from MahtAILib.scene.results import place_confidence
-from MahtAILib.scene.study import INSTANCES_ATTRIBUTE, TAGS, assign_study, candidates
+from MahtAILib.scene.study import INSTANCES_ATTRIBUTE, assign_study, candidates
+from MahtAILib.sequences.tags import TAGS
 
 GRID = GRIDS["LPS"]
 

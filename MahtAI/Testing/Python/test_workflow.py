@@ -22,7 +22,7 @@ from mahtai.demo.phantom import Phantom, make_phantom
 from MahtAILib.client.cases import label_content
 from MahtAILib.client.geometry import Geometry
 from MahtAILib.client.segmentation import Segmentation
-from MahtAILib.scene.segments import take_segments
+from MahtAILib.scene.segments_out import take_segments
 from server_process import ServerProcess
 from shared_data import shared_data
 

@@ -218,7 +218,11 @@ def get_result(inference: str, services: Called) -> ResultOut:
     """The parts of the result and the summary."""
     job = services.jobs.result(inference)
     parts = {name: asdict(part) for name, part in (job.parts or {}).items()}
-    return ResultOut.model_validate({**parts, "summary": job.summary})
+    summary = dict(job.summary or {})
+    remark = services.trials.remark(job.model, job.model_sha256)
+    if remark is not None:
+        summary["warnings"] = [*summary.get("warnings", []), remark]
+    return ResultOut.model_validate({**parts, "summary": summary})
 
 
 @router.get("/{inference}/result/{part}", response_class=FileResponse, responses={**FILE, **problems(404, 409)})

@@ -17,10 +17,14 @@ from mahtai.cases.merging import Merging
 from mahtai.cases.monai_label.images import Images
 from mahtai.cases.next_case import NextCase
 from mahtai.cases.reviews import Reviews
+from mahtai.cases.scores import Scores
 from mahtai.cases.studies import Cases
 from mahtai.jobs.service import Jobs
 from mahtai.models.catalogue import Catalogue
+from mahtai.models.versions import ModelVersions
 from mahtai.settings import Settings
+from mahtai.training.processes import Trainings
+from mahtai.training.trials import Trials
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,11 @@ class Services:
     leases: Leases
     next_case: NextCase
     reviews: Reviews
+    scores: Scores
     feedback: Callable[[], list[Feedback]]
+    versions: ModelVersions
+    trainings: Trainings
+    trials: Trials
     check_database: Callable[[], None]
 
 

@@ -19,7 +19,6 @@ from mahtai.errors import MahtaiError
 from mahtai.settings import Settings
 from mahtai.volumes.store import BlobStore, Reception, UnknownBlob
 
-
 _BLOBS = 0x4D616874_00000002
 """Key of the lock that keeps servers from removing a file that another one is just adding."""
 

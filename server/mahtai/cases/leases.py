@@ -50,12 +50,15 @@ class Leases:
     def claim(self, case_id: str, person: Person, lease: str | None = None) -> Lease:
         """Take a case, or renew the lease on it.
 
+        Without a lease, somebody who holds the case already takes it over from themselves: their program may have
+        crashed, or they sit at another computer now.
+
         Args:
-            lease: id of the lease that the person has; the same person from another place has none.
+            lease: id of the lease that the person has.
 
         Raises:
             UnknownCase, CaseRemoved: there is no such case on the list.
-            CaseHeld: somebody else, or the same person at another place, works on it.
+            CaseHeld: somebody else works on it, or the person took it over at another place.
         """
         with self._database.write() as session:
             row = find_case(session, case_id, lock=True)
@@ -63,9 +66,10 @@ class Leases:
             now = moment(session)
             self._mind_the_clock(row, now)
             is_renewal = lease is not None and row.lease == lease and row.holder == person.name
-            if is_renewal or not is_held(row, now):
+            takes_over = lease is None and row.holder == person.name
+            if is_renewal or takes_over or not is_held(row, now):
                 return self.give(session, row, person, lease if is_renewal else None)
-            refusal = _held(row)
+            refusal = _held(row, person)
         raise refusal  # after the commit of what the clock had changed
 
     def give(self, session: Session, row: CaseRow, person: Person, renewed: str | None = None) -> Lease:
@@ -108,11 +112,17 @@ def end_lease(row: CaseRow) -> None:
     row.lease = row.holder = row.held_since = row.held_until = None
 
 
-def _held(row: CaseRow) -> CaseHeld:
+def _held(row: CaseRow, person: Person) -> CaseHeld:
     assert row.holder is not None and row.held_until is not None
+    if row.holder == person.name:
+        reason = f"You went on with {row.name} at another place, or somebody of your name did."
+        hint = "Open it again to work on it here. What you save here is kept all the same."
+    else:
+        reason = f"{row.holder} works on {row.name} until {row.held_until:%H:%M} UTC, unless they go on."
+        hint = "Choose another case, or ask them to give it back. Nothing was changed."
     return CaseHeld(
-        f"{row.holder} works on {row.name} until {row.held_until:%H:%M} UTC, unless they go on.",
-        "Choose another case, or ask them to give it back. Nothing was changed.",
+        reason,
+        hint,
         row.holder,
         row.held_until,
     )

@@ -18,6 +18,9 @@ from mahtai.db.tables import CaseRow, LabelVersionRow
 
 OPEN_STATES = ("new", "draft", "rejected")
 
+CONSIDERED = 2000
+"""So many cases, the most urgent and oldest ones, are put in order at a time."""
+
 Ranked = tuple[str, "float | None", str]
 """Id of a case, what the strategy thinks of it, and why it comes now, for the reader."""
 
@@ -101,12 +104,7 @@ class NextCase:
             query = query.where(CaseRow.task == task)
         if exclude:
             query = query.where(CaseRow.id.not_in(list(exclude)))
-        return session.scalars(query.order_by(CaseRow.number)).all()
-
-
-def in_order(strategy: str, candidates: Sequence[Case], model: str | None) -> Sequence[Ranked]:
-    """The oldest first, whatever the strategy."""
-    return [(case.id, None, "It is the next one on the list.") for case in candidates]
+        return session.scalars(query.order_by(CaseRow.priority.desc(), CaseRow.number).limit(CONSIDERED)).all()
 
 
 def _begun_by(session: Session, person: Person, ids: Sequence[str]) -> set[str]:

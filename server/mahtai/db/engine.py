@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, create_engine, event, make_url, text
 from sqlalchemy.engine import URL, Engine
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm import Session
 
@@ -112,7 +112,9 @@ class Database:
         """Hold a lock that all servers of this database know; nothing on SQLite, which has one server.
 
         Args:
-            key: names the lock. shared: with others who share it, but not with one who does not.
+            key: names the lock.
+            shared: with others who share it, but not with one who does not. One who does not is alone for ten seconds
+                at most, after which a server that was stopped in between is in nobody's way.
 
         Raises:
             DatabaseUnavailable: no connection, or somebody else has it for too long.
@@ -120,14 +122,18 @@ class Database:
         if self.is_sqlite:
             yield
             return
-        kind = "_shared" if shared else ""
+        if not shared:
+            with _plain_errors(), self._engine.begin() as connection:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+                yield
+            return
         with _plain_errors(), self._engine.connect() as connection:
             connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-            connection.execute(text(f"SELECT pg_advisory_lock{kind}(:key)"), {"key": key})
+            connection.execute(text("SELECT pg_advisory_lock_shared(:key)"), {"key": key})
             try:
                 yield
             finally:
-                connection.execute(text(f"SELECT pg_advisory_unlock{kind}(:key)"), {"key": key})
+                connection.execute(text("SELECT pg_advisory_unlock_shared(:key)"), {"key": key})
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -160,7 +166,14 @@ def insist(action: Callable[[], T]) -> T:
 
 
 def _postgresql(url: str) -> Engine:
-    parsed: URL = make_url(url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url)
+    try:
+        parsed: URL = make_url(url)
+    except (ArgumentError, ValueError) as error:  # whose words may hold the password
+        raise DatabaseUnavailable(
+            "The address of the database cannot be read.",
+            "MAHTAI_DATABASE_URL looks like postgresql://user:password@host:5432/mahtai; "
+            "write characters such as @ and / in the password as %40 and %2F.",
+        ) from error
     defaults = {name: value for name, value in _LOST_AFTER.items() if name not in parsed.query}
     return create_engine(
         parsed.set(drivername="postgresql+psycopg"),

@@ -267,6 +267,22 @@ class ScoreRow(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
+class ShadowRow(Base):
+    """A run of a version on trial on what a reader ran. ``agreement`` is how far the two results agree, ``reader`` how
+    far each agrees with what the reader then saved; None until it is known.
+    """
+
+    __tablename__ = "shadows"
+
+    inference_id: Mapped[str] = mapped_column(ForeignKey("inferences.id"), primary_key=True)
+    beside_id: Mapped[str] = mapped_column(ForeignKey("inferences.id"), primary_key=True)
+    model: Mapped[str] = mapped_column(String(128))
+    sha256: Mapped[str] = mapped_column(Sha256, index=True)
+    agreement: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    reader: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
 class CaseVolumeRow(Base):
     """Which volume lies in which slot of a case."""
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mahtai.inference.confidence import doubtful_slices, region_confidence, voxel_confidence
+from mahtai.inference.descriptor import describe_study
 from mahtai.inference.options import Options
 from mahtai.inference.prediction import LoadedModel, predict
 from mahtai.inference.regions import RegionMaps, labels_from_regions, regions_from_outputs, without_islands
@@ -129,6 +130,7 @@ def restore(
         labelmap = labels_from_regions(native, model.bundle)
         confidence = voxel_confidence(native.probabilities)
         summary = _summary(native, labelmap, confidence, box, prepared, model, options, record)
+        summary["descriptor"] = describe_study(prepared.image, prepared.mask, regions, prepared.grid)
         percent = confidence.mul_(100).round_().to(torch.uint8)
         result_labels = _in_its_place(labelmap, box, prepared.reference, 0)
         result_confidence = _in_its_place(percent, box, prepared.reference, 100)

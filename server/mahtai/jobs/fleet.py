@@ -81,7 +81,7 @@ class Fleet:
         name: of this server.
         begin: starts the work on a job that was taken.
         look: a job as a client would see it.
-        models: id → SHA-256 of the models that can be run here.
+        can_run: whether the version of a model, by id and SHA-256, is here.
         can_work: whether the engine is in order.
     """
 
@@ -93,7 +93,7 @@ class Fleet:
         board: ProgressBoard,
         begin: Callable[[Claim], None],
         look: Callable[[str], Inference],
-        models: Callable[[], dict[str, str]],
+        can_run: Callable[[str, str], bool],
         can_work: Callable[[], bool],
     ) -> None:
         self._name = name
@@ -102,12 +102,13 @@ class Fleet:
         self._board = board
         self._begin = begin
         self._look = look
-        self._models = models
+        self._can_run = can_run
         self._can_work = can_work
         self._listener = Listener()
         self._told: tuple[object, ...] = ()
         self._seen: dict[str, Inference] = {}
         self._waiting: dict[Claim, float] = {}
+        self._left: dict[Claim, float] = {}
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._repeat, args=(action, seconds), name=name, daemon=True)
@@ -166,7 +167,6 @@ class Fleet:
         jobs = self._claims.unfinished()
         self._obey(live, {job.claim: job for job in jobs})
         self._tell()
-        self._wake()
         self._listener.hear(self._claims.beats(), time.monotonic())
         if self._can_work():
             self._take_over(jobs)
@@ -175,12 +175,14 @@ class Fleet:
         for name, beats in self._listener.long_gone().items():
             if name not in owners:
                 self._claims.forget(name, beats)
+        self._wake()
 
     def _obey(self, live: Collection[Claim], jobs: dict[Claim, Unfinished]) -> None:
         """Stop what was cancelled or taken elsewhere; hasten what somebody waits for now."""
         for claim in live:
             if claim not in jobs:
-                self._runner.withdraw(claim)
+                if self._runner.withdraw(claim):
+                    _log.info("inference %s was ended elsewhere", claim.job)
             else:
                 self._runner.hasten(claim, jobs[claim].rank)
 
@@ -210,9 +212,13 @@ class Fleet:
         """Take the jobs of those who are silent; once here, they wait like any other, and idle servers help."""
         alive = self._listener.alive() | {self._name}
         left = [job for job in jobs if job.owner not in alive]
-        models = self._models() if left else {}
+        now = time.monotonic()
+        self._left = {job.claim: self._left.get(job.claim, now) for job in left}
         for job in left:
-            claim = self._claims.take(job.claim) if job.model in models else None
+            # what nobody wants because its model is gone shall end with a reason, not wait for ever
+            if now - self._left[job.claim] < SILENT_S and not self._can_run(job.model, job.model_sha256):
+                continue
+            claim = self._claims.take(job.claim)
             if claim is not None:
                 _log.warning("inference %s was left by %s and is taken over", job.claim.job, job.owner or "nobody")
                 self._begin(claim)
@@ -223,10 +229,8 @@ class Fleet:
         others = [job for job in jobs if job.state == "queued" and job.owner != self._name and job.rank < below]
         now = time.monotonic()
         self._waiting = {job.claim: self._waiting.get(job.claim, now) for job in others}
-        patient = [job for job in others if now - self._waiting[job.claim] >= PATIENCE_S]
-        models = self._models() if patient else {}
-        for job in patient:
-            if models.get(job.model) != job.model_sha256:
+        for job in others:
+            if now - self._waiting[job.claim] < PATIENCE_S or not self._can_run(job.model, job.model_sha256):
                 continue
             claim = self._claims.take(job.claim, ("queued",))
             if claim is not None:

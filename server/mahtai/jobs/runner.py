@@ -112,15 +112,16 @@ class Runner:
         with self._lock:
             return self._unsettled.get(job)
 
-    def withdraw(self, claim: Claim) -> None:
-        """The table says that the job is cancelled, or another server's: stop working on it."""
+    def withdraw(self, claim: Claim) -> bool:
+        """The table says that the job is cancelled, or another server's: stop working on it; False if that is known."""
         with self._lock:
             if claim not in self._live or claim in self._withdrawn:
-                return
+                return False
             self._withdrawn.add(claim)
         self._line.wake()
         self._engine.cancel(claim.name)
         self._board.changed(claim.job)
+        return True
 
     def hasten(self, claim: Claim, rank: int) -> None:
         """A job that waits may have a better rank than when it came."""

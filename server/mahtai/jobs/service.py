@@ -146,6 +146,10 @@ class Jobs:
             self._runner.hasten(inference.claim, inference.rank)
         return self._present(inference), is_new
 
+    def submit_unattended(self, model: str, inputs: Mapping[str, str], options: Mapping[str, Any]) -> str:
+        """Accept what nobody waits for; the id of the job, see ``submit``."""
+        return self.submit(model, inputs, options, False, "unattended")[0].id
+
     def prepare(self, model: str, inputs: Mapping[str, str], options: Mapping[str, Any]) -> None:
         """Have a study prepared before a reader asks for it; forgotten if the server stops.
 
@@ -306,9 +310,15 @@ class Jobs:
             board=self._board,
             begin=self._begin,
             look=self.get,
-            models=lambda: {model.id: model.sha256 for model in self._catalogue.list() if model.weights_path},
+            can_run=self._can_run,
             can_work=lambda: self._engine.state[0] not in ("broken", "stopped"),
         )
+
+    def _can_run(self, model: str, sha256: str) -> bool:
+        try:
+            return self._catalogue.exact(model, sha256).weights_path is not None
+        except MahtaiError:
+            return False
 
     def _first_model(self) -> Path | None:
         """The folder of the model that will most likely be asked for: the last one, else the first that can run."""

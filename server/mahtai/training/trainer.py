@@ -18,7 +18,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-
 LOG_EVERY_S = 30.0
 """A line in the log at least so often, or every 50 steps."""
 

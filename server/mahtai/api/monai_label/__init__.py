@@ -6,9 +6,8 @@ in the path. The gate takes it out again before anything sees the path (``api.ga
 
 from fastapi import APIRouter
 
-from mahtai.api.gate import MONAI_LABEL
 from mahtai.api.monai_label import datastore, inference, info, labels, samples, sessions
 
-router = APIRouter(prefix=MONAI_LABEL, include_in_schema=False)
+router = APIRouter(include_in_schema=False)
 for _part in (info, datastore, labels, samples, sessions, inference):
     router.include_router(_part.router)

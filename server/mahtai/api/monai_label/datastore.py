@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from mahtai.api.acting import Acting
+from mahtai.api.gate import MONAI_LABEL
 from mahtai.api.monai_label.form import keep, received
 from mahtai.api.monai_label.info import NotByThisProtocol
 from mahtai.api.monai_label.people import person_of
@@ -17,7 +18,7 @@ from mahtai.api.volumes import private_headers
 from mahtai.cases.monai_label import description
 from mahtai.cases.monai_label.images import UnknownImage, clean_id
 
-router = APIRouter(prefix="/datastore")
+router = APIRouter(prefix=f"{MONAI_LABEL}/datastore")
 
 ImageId = Annotated[str, Query(alias="image")]
 
@@ -41,8 +42,6 @@ async def upload(
     request: Request, services: Called, acting: Acting, image: Annotated[str | None, Query()] = None
 ) -> dict[str, str]:
     """Keep an image under the client's id; another image of that id is left as it is, and 409 is the answer."""
-    if image is not None:
-        clean_id(image)  # before a large file is read
     async with received(request, services, ("file",)) as form:
         name = image if image is not None else form.names.get("file", "").partition(".")[0]
         clean_id(name)

@@ -67,9 +67,12 @@ async def received(request: Request, services: Services, file_fields: tuple[str,
     try:
         try:
             await _Taking(form, services, file_fields).take(request)
-        except (MahtaiError, MultipartError) as error:
+        except MultipartError as error:
+            await drain(request)
+            raise FormError(error.reason, error.hint) from error
+        except MahtaiError:
             await drain(request)  # a client that is still sending would not see the answer
-            raise FormError(error.reason, error.hint) from error if isinstance(error, MultipartError) else error
+            raise
         yield form
     finally:
         with anyio.CancelScope(shield=True):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
+from mahtai.api.gate import MONAI_LABEL
 from mahtai.api.inferences import HEARTBEAT_S
 from mahtai.api.monai_label.form import FormError, keep, received
 from mahtai.api.monai_label.sessions import session_scan
@@ -21,7 +22,7 @@ from mahtai.jobs.inference import Inference
 from mahtai.models.segmentation_bundle import SegmentationBundle
 from MahtAILib.client.multipart import MultipartBody, Part
 
-router = APIRouter(prefix="/infer")
+router = APIRouter(prefix=f"{MONAI_LABEL}/infer")
 
 _OCTETS = "application/octet-stream"
 
@@ -39,8 +40,8 @@ async def infer(
 
     A client that goes away loses nothing: the result is kept, and the same question is answered at once.
     """
-    bundle = await to_thread.run_sync(description.model, services.catalogue, model)
     async with received(request, services, ("file", "label")) as form:
+        bundle = await to_thread.run_sync(description.model, services.catalogue, model)
         if "label" in form.files:
             raise FormError(f"The model {model} takes no label or scribbles.", "Ask for its result, then correct that.")
         if output == "dicom_seg":

@@ -6,11 +6,12 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from mahtai.api.gate import MONAI_LABEL
 from mahtai.api.services import Called
 from mahtai.cases.monai_label import description
 from mahtai.errors import MahtaiError
 
-router = APIRouter()
+router = APIRouter(prefix=MONAI_LABEL)
 
 
 class NotByThisProtocol(MahtaiError):

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from mahtai.api.acting import Acting
+from mahtai.api.gate import MONAI_LABEL
 from mahtai.api.monai_label.form import FormError, received
 from mahtai.api.monai_label.people import person_of
 from mahtai.api.services import Called, Services
@@ -22,7 +23,7 @@ from mahtai.volumes.geometry import Geometry
 
 LONGEST_TAG = 64
 
-router = APIRouter(prefix="/datastore/label")
+router = APIRouter(prefix=f"{MONAI_LABEL}/datastore/label")
 
 Tag = Annotated[str, Query(max_length=LONGEST_TAG)]
 
@@ -32,10 +33,10 @@ async def save(
     request: Request, services: Called, acting: Acting, image: str, tag: Tag = description.FINAL_TAG
 ) -> dict[str, Any]:
     """Save a label as a new version of the image's case; it then waits for a review."""
-    found = await to_thread.run_sync(services.images.find, image)
-    if not tag.isprintable():
-        raise FormError("The tag has characters that cannot be shown.", "Choose another one. Nothing was saved.")
     async with received(request, services, ("label",)) as form:
+        if not tag.isprintable():
+            raise FormError("The tag has characters that cannot be shown.", "Choose another one. Nothing was saved.")
+        found = await to_thread.run_sync(services.images.find, image)
         path = await to_thread.run_sync(form.file("label").received)
 
         def add() -> LabelVersion:

@@ -7,21 +7,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body
 
 from mahtai.api.acting import Acting
+from mahtai.api.gate import MONAI_LABEL
 from mahtai.api.monai_label.datastore import sample_of
 from mahtai.api.monai_label.people import person_of
 from mahtai.api.services import Called
 from mahtai.cases.monai_label import description
-from mahtai.errors import MahtaiError
+from mahtai.cases.strategies import UnknownStrategy
 
-router = APIRouter(prefix="/activelearning")
-
-
-class UnknownStrategy(MahtaiError):
-    """There is no strategy of that name."""
-
-    kind = "unknown-strategy"
-    title = "There is no such strategy"
-    status = 404
+router = APIRouter(prefix=f"{MONAI_LABEL}/activelearning")
 
 
 @router.post("/{strategy}")
@@ -34,7 +27,7 @@ def next_sample(
             f"There is no strategy {strategy[:50]!r}.", f"There are: {', '.join(description.STRATEGIES)}."
         )
     person = person_of(params or {}, acting)
-    wanted, _ = description.STRATEGIES[strategy]
+    wanted = description.STRATEGIES[strategy].id
     for task in description.tasks(services.catalogue):
         offer = services.next_case.offer(person, wanted, task=task)
         if offer is not None:

@@ -11,12 +11,13 @@ from typing import Any
 from anyio import to_thread
 from fastapi import APIRouter, Request
 
+from mahtai.api.gate import MONAI_LABEL
 from mahtai.api.monai_label.form import keep, received
 from mahtai.api.services import Called, Services
 from mahtai.cases.monai_label.inputs import Scan
 from mahtai.errors import MahtaiError
 
-router = APIRouter(prefix="/session")
+router = APIRouter(prefix=f"{MONAI_LABEL}/session")
 
 _ID = re.compile(r"([a-z0-9-]{1,32})\.([0-9a-f]{64})")
 

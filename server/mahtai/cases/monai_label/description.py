@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mahtai import __version__
+from mahtai.cases import strategies
 from mahtai.cases.label_version import LabelVersion
 from mahtai.cases.monai_label.images import Image
 from mahtai.models.bundle import Bundle
@@ -16,14 +17,8 @@ from mahtai.volumes.terminology import SegmentDescription
 FINAL_TAG = "final"
 """What clients call the label that counts."""
 
-STRATEGIES = {
-    "first": ("order", "The oldest case that nobody works on"),
-    "random": ("random", "Any case that nobody works on"),
-    "uncertain": ("uncertain", "The case of which the model is least sure"),
-    "diverse": ("diverse", "The case that is least like those that were labelled"),
-    "disagreement": ("disagreement", "The case on which the models differ most"),
-}
-"""Id for clients → id of the work list's strategy, and what it does."""
+STRATEGIES = {"first" if one.id == "order" else one.id: one for one in strategies.STRATEGIES}
+"""Name for clients, who know the first one as such → strategy of the work list."""
 
 
 def models(catalogue: Catalogue) -> list[SegmentationBundle]:
@@ -73,7 +68,7 @@ def info(catalogue: Catalogue, images: Sequence[Image]) -> dict[str, Any]:
             for one in models(catalogue)
         },
         "trainers": {},
-        "strategies": {name: {"description": text} for name, (_, text) in STRATEGIES.items()},
+        "strategies": {name: {"description": one.description} for name, one in STRATEGIES.items()},
         "scoring": {},
         "train_stats": {},
         "datastore": counts(images),

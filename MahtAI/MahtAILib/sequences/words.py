@@ -1,4 +1,4 @@
-"""What the name of a volume says about its sequence: words out of ``sequence_names.json`` found in it."""
+"""What the name of a volume says about its sequence: words out of ``names.json`` found in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-VOCABULARY_FILE = Path(__file__).with_name("sequence_names.json")
+VOCABULARY_FILE = Path(__file__).with_name("names.json")
 
 WITH, WITHOUT = "with", "without"
 
@@ -54,7 +54,7 @@ class Reading:
 
 
 def vocabulary() -> dict[str, Any]:
-    """The content of ``sequence_names.json``; its ``schema`` says what stands where."""
+    """The content of ``names.json``; its ``schema`` says what stands where."""
     return _vocabulary()
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from MahtAILib.scene.sequence_evidence import Evidence, alike
-from MahtAILib.scene.sequence_words import WITH, WITHOUT, Sign
+from MahtAILib.sequences.evidence import Evidence, alike
+from MahtAILib.sequences.words import WITH, WITHOUT, Sign
 
 _SURE = 0.85
 _ENOUGH_TO_COMPARE = 3

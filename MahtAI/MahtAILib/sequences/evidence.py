@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from MahtAILib.client.geometry import Geometry
-from MahtAILib.scene.sequence_tags import contrast_agent, not_a_plain_image, number, tag, timing
-from MahtAILib.scene.sequence_words import WITH, WITHOUT, Reading, Sign, read_words, vocabulary, words_of
+from MahtAILib.sequences.tags import contrast_agent, not_a_plain_image, number, tag, timing
+from MahtAILib.sequences.words import WITH, WITHOUT, Reading, Sign, read_words, vocabulary, words_of
 
 _CONTRADICTED = 0.4
 """What is left of a sign that another one speaks against: below any threshold."""

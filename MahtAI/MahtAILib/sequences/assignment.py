@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 
-from MahtAILib.scene.contrast import enhancement, place
-from MahtAILib.scene.sequence_evidence import Candidate, Evidence, alike, gather
-from MahtAILib.scene.sequence_words import WITH
+from MahtAILib.sequences.contrast import enhancement, place
+from MahtAILib.sequences.evidence import Candidate, Evidence, alike, gather
+from MahtAILib.sequences.words import WITH
 
 __all__ = ["LEAST_CONFIDENCE", "SHORT_NAMES", "SLOTS", "Assignment", "Candidate", "Choice", "assign"]
 

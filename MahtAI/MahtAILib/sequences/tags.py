@@ -6,7 +6,25 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from MahtAILib.scene.sequence_words import unaccented, vocabulary, words_of
+from MahtAILib.sequences.words import unaccented, vocabulary, words_of
+
+TAGS = {
+    "Modality": "0008,0060",
+    "ImageType": "0008,0008",
+    "AcquisitionTime": "0008,0032",
+    "SeriesDescription": "0008,103E",
+    "PatientID": "0010,0020",
+    "ContrastBolusAgent": "0018,0010",
+    "ScanningSequence": "0018,0020",
+    "SequenceName": "0018,0024",
+    "RepetitionTime": "0018,0080",
+    "EchoTime": "0018,0081",
+    "InversionTime": "0018,0082",
+    "ProtocolName": "0018,1030",
+    "StudyInstanceUID": "0020,000D",
+    "SeriesNumber": "0020,0011",
+}
+"""What is read of a series: DICOM keyword → tag as ``gggg,eeee``."""
 
 
 def tag(tags: Mapping[str, Any], keyword: str) -> str:

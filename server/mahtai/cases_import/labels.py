@@ -1,0 +1,44 @@
+"""A segmentation file beside a study → the ``.seg.nrrd`` of a first label version."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mahtai.volumes.segmentation_file import encode_segmentation
+from mahtai.volumes.terminology import segments_of_task
+from mahtai.volumes.volume import Volume, VolumeError
+
+_BRATS_UNTIL_2021 = {4: 3}
+"""Enhancing tumour was 4 where there is no 3 (BraTS 2017 to 2021); ours, as since 2023, is 3."""
+
+
+def label_file(volume: Volume, task: str) -> bytes:
+    """The labelmap of a data set as a segmentation with our names and codes.
+
+    Args:
+        volume: whole numbers; 1 necrosis, 2 oedema, 3 or 4 enhancing tumour, as in BraTS.
+
+    Raises:
+        VolumeError: values whose meaning is not known, or no segment at all.
+    """
+    labelmap = _whole_numbers(volume.array)
+    values = {int(value) for value in np.unique(labelmap)} - {0}
+    if 4 in values and 3 not in values:
+        labelmap = np.where(labelmap == 4, _BRATS_UNTIL_2021[4], labelmap)
+        values = {_BRATS_UNTIL_2021.get(value, value) for value in values}
+    segments = segments_of_task(task)
+    unknown = values - {segment.label_value for segment in segments}
+    if unknown:
+        raise VolumeError(
+            f"It has the values {', '.join(map(str, sorted(unknown)[:10]))}, whose meaning is not known.",
+            "In a BraTS segmentation 1 is necrosis, 2 oedema, 3 or 4 enhancing tumour.",
+        )
+    return encode_segmentation(labelmap.astype(np.uint8), volume.geometry, segments)
+
+
+def _whole_numbers(array: NDArray[np.generic]) -> NDArray[np.int64]:
+    rounded = np.rint(array.astype(np.float64))
+    if not np.array_equal(rounded, array) or np.abs(rounded).max(initial=0) > 255:
+        raise VolumeError("Its voxels are no label values (whole numbers from 0 to 255).", "Leave it out.")
+    return rounded.astype(np.int64)

@@ -1,0 +1,161 @@
+"""The whole of ``mahtai cases import``: find, send, tell."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from mahtai.cases_import.find import Wanted, find_studies
+from mahtai.cases_import.findings import Study
+from mahtai.cases_import.names import readable
+from mahtai.cases_import.report import Entry, Report
+from mahtai.cases_import.sending import NothingLeft, Terms, send
+from mahtai.errors import MahtaiError
+from mahtai.security import token
+from mahtai.settings import Settings
+from MahtAILib.client.cases import list_cases
+from MahtAILib.client.connection import Connection
+from MahtAILib.client.errors import ClientError, RefusedError, RequestRefusedError
+
+_PATIENCE_S = 120.0
+"""For one answer: a busy server looks at the voxels of a whole study before it makes a case."""
+
+CTRL_C = "Stopped by Ctrl-C."
+
+
+class NoServer(MahtaiError):
+    """There is nobody to import into."""
+
+    kind = "no-server"
+    title = "No server answers"
+    status = 503
+
+
+class Progress(Protocol):
+    """Shows how far an import is."""
+
+    def looked_at(self) -> None:
+        """One more file."""
+
+    def studies(self, count: int) -> AbstractContextManager[None]:
+        """So many studies were found."""
+
+    def sent(self, place: str) -> None:
+        """One more study."""
+
+
+def open_server(settings: Settings, url: str | None, token_file: Path | None) -> Connection:
+    """A connection to a running server.
+
+    Raises:
+        NoServer: nothing listens there, or this computer's server has never run.
+        ClientError: what answers is no MahtAI server, or does not take the token.
+    """
+    address = url or f"http://{settings.host}:{settings.port}"
+    path = token_file or settings.config_dir / token.FILE_NAME
+    try:
+        known = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise NoServer(
+            f"There is no token in {path}: no server has run for this user yet.",
+            "Start one with: mahtai serve. For another computer's server give --server and --token-file.",
+        ) from error
+    connection = Connection(address, known, read_timeout_s=_PATIENCE_S)
+    try:
+        connection.probe()
+    except RefusedError as error:
+        raise NoServer(
+            f"No server answers at {address}. Nothing was imported.",
+            "Start it with: mahtai serve. Then run this again.",
+        ) from error
+    return connection
+
+
+def import_folder(
+    connection: Connection | None, folder: Path, wanted: Wanted, terms: Terms, report: Report, progress: Progress
+) -> None:
+    """Import all studies of a folder; ``report`` is filled on the way, so that it is there however this ends.
+
+    Args:
+        connection: None for a dry run, which only finds.
+
+    Raises:
+        ClientError: the server is gone; what was imported stays.
+    """
+    started = time.monotonic()
+
+    def looked_at() -> None:
+        report.files += 1
+        progress.looked_at()
+
+    try:
+        studies = find_studies(folder, wanted, report.skip, looked_at)
+        with progress.studies(len(studies)):
+            for study in studies:
+                entry = _found(study, terms) if connection is None else _sent(connection, study, terms, report)
+                if entry is not None:
+                    report.entries.append(entry)
+                progress.sent(study.place)
+        if connection is not None:
+            _tell_same_studies(report)
+            _tell_same_patients(connection, studies, report)
+    except KeyboardInterrupt:
+        report.stopped = CTRL_C
+    except ClientError as error:
+        report.stopped = error.reason
+        raise
+    finally:
+        report.seconds = time.monotonic() - started
+
+
+def _sent(connection: Connection, study: Study, terms: Terms, report: Report) -> Entry | None:
+    try:
+        return send(connection, study, terms, report.skip)
+    except (NothingLeft, RequestRefusedError) as error:
+        report.skip(study.place, f"the study cannot be imported: {error.reason.rstrip('.')}")
+        return None
+
+
+def _found(study: Study, terms: Terms) -> Entry:
+    slots = {slot: source.name for slot, source in study.slots.items()}
+    label = f"{len(study.labels)} segmentation(s) beside it." if study.labels else ""
+    return Entry(study.place, "found", study.task, slots, [*study.notes], label=label)
+
+
+def _tell_same_studies(report: Report) -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for entry in report.entries:
+        places[entry.case].append(entry.place)
+    for same in places.values():
+        if len(same) > 1:
+            report.notes.append(f"The same study lies in {len(same)} places and is one case: {', '.join(same[:5])}")
+
+
+def _tell_same_patients(connection: Connection, studies: list[Study], report: Report) -> None:
+    """Patients that have several names here; the server tells by the scans themselves that they are one."""
+    called = {study.place: study.patient for study in studies}
+    if not any(entry.outcome == "made" for entry in report.entries) or len(set(called.values())) < 2:
+        return
+    now = {case.id: case.document for case in list_cases(connection)}
+    names: dict[str, dict[str, str]] = defaultdict(dict)
+    for entry in report.entries:
+        document = now.get(entry.case, {})
+        # what was learnt from a later study may have changed what an earlier one was told
+        entry.patient, entry.split = (
+            str(document.get("patient", entry.patient)),
+            str(document.get("split", entry.split)),
+        )
+        if entry.patient:
+            names[entry.patient].setdefault(called[entry.place], entry.place)
+    for patient, places in names.items():
+        if len(places) > 1:
+            where = ", ".join(list(places.values())[:5])
+            report.notes.append(f"One patient ({patient}) under {len(places)} names, by the scans themselves: {where}")
+
+
+def report_for(folder: Path) -> Report:
+    """An empty report."""
+    return Report(readable(str(folder), 1000))
