@@ -77,7 +77,9 @@ class Reader:
     def prepared(self, case: str) -> PreparedStudy:
         """The study on the network's grid."""
         study = {name: read_volume(sequence_file(self.folder(case), name)) for name in CHANNELS}
-        return prepare_study(study, self._bundle, parse_options({}), torch.device("cpu"), _silent, Record())
+        # the check for swapped sequences was made for voxels of 1 mm
+        options = parse_options({"check_sequences": "off"})
+        return prepare_study(study, self._bundle, options, torch.device("cpu"), _silent, Record())
 
     @cache  # noqa: B019
     def reference(self, case: str) -> NDArray[np.uint8]:

@@ -16,47 +16,16 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from mahtai import __version__
-from mahtai.api import (
-    cases,
-    drafts,
-    health,
-    inferences,
-    labels,
-    leases,
-    model_versions,
-    models,
-    monai_label,
-    openapi,
-    preparations,
-    problems,
-    reference,
-    reviews,
-    scores,
-    trainings,
-    volumes,
-)
+from mahtai.api import openapi, problems
 from mahtai.api.gate import AccessLog, Gate
+from mahtai.api.routers import ROUTERS
 from mahtai.api.services import Services
-from mahtai.cases.drafts import Drafts
-from mahtai.cases.feedback import feedback
-from mahtai.cases.labels import Labels
-from mahtai.cases.leases import Leases
-from mahtai.cases.merging import Merging
-from mahtai.cases.monai_label.images import Images
-from mahtai.cases.next_case import NextCase
-from mahtai.cases.patients import Patients
-from mahtai.cases.reviews import Reviews
-from mahtai.cases.scores import Scores
 from mahtai.cases.studies import Cases
 from mahtai.data_folder import DataFolder
 from mahtai.errors import MahtaiError
-from mahtai.foundation import open_foundation
-from mahtai.jobs.orders import OrderDesk
-from mahtai.models.versions import ModelVersions
-from mahtai.security.token import FILE_NAME, load_or_create
+from mahtai.opening import open_services
+from mahtai.security.token import FILE_NAME
 from mahtai.settings import LOOPBACK, Settings
-from mahtai.training.processes import Trainings
-from mahtai.training.trials import Trials
 
 SHUTDOWN_LIMIT_S = 3
 
@@ -85,64 +54,13 @@ def create_app(services: Services | None = None, close: Callable[[], None] = lam
 
     app = FastAPI(title="MahtAI", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.services = services
-    routers = (health, models, volumes, preparations, inferences, leases, cases, labels, drafts, reviews, reference)
-    for resource in (*routers, scores, model_versions, trainings, monai_label):
-        app.include_router(resource.router)
+    for router in ROUTERS:
+        app.include_router(router)
     problems.install(app)
     openapi.install(app)
     app.add_middleware(Gate)
     app.add_middleware(AccessLog)  # the one added last is the outermost
     return app
-
-
-def open_services(settings: Settings) -> tuple[Services, Callable[[], None]]:
-    """Open the databases, bring them up to date, take up unfinished jobs; the data folder must be held.
-
-    Returns:
-        the services, and what closes them.
-
-    Raises:
-        MahtaiError: the token, the database or the disk cannot be used.
-    """
-    token = load_or_create(settings.config_dir)
-    base = open_foundation(settings)
-    database, store, intake = base.database, base.store, base.intake
-    labels_ = Labels(database, store)
-    cases_ = Cases(database, intake, Patients(store, settings.data_dir))
-    leases_ = Leases(database, settings.lease_s)
-    desk = OrderDesk(database, store, base.catalogue)
-    scores_ = Scores(database, store, base.catalogue, base.jobs, cases_, desk)
-    trainings_ = Trainings(settings, base.catalogue)
-    trials = Trials(database, store, base.catalogue, base.jobs.submit_unattended)
-    services = Services(
-        settings=settings,
-        token=token,
-        catalogue=base.catalogue,
-        intake=intake,
-        jobs=base.jobs,
-        cases=cases_,
-        labels=labels_,
-        images=Images(database, cases_, intake),
-        merging=Merging(labels_, intake),
-        drafts=Drafts(database),
-        leases=leases_,
-        next_case=NextCase(database, leases_, scores_.rank),
-        scores=scores_,
-        reviews=Reviews(database, settings.second_reader),
-        feedback=lambda: feedback(database),
-        versions=ModelVersions(base.catalogue, settings.versions_dir),
-        trainings=trainings_,
-        trials=trials,
-        check_database=database.check,
-    )
-    trials.start()
-
-    def close() -> None:
-        trials.stop()
-        trainings_.stop()
-        base.close()
-
-    return services, close
 
 
 def serve(settings: Settings, announce: Callable[[str], None] | None = None) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 from click import Context
 
 from mahtai import __version__
+from mahtai.cases_import.commands import cases
 from mahtai.errors import MahtaiError
+from mahtai.models.commands import models
 from MahtAILib.client.errors import ClientError
 
 
@@ -149,131 +151,8 @@ def _named_values(options: tuple[str, ...]) -> dict[str, str]:
     return pairs
 
 
-@main.group()
-def models() -> None:
-    """List, check and fetch models."""
-
-
-@models.command("list")
-def list_models() -> None:
-    """The models that this server offers."""
-    from mahtai.models.catalogue import Catalogue
-    from mahtai.settings import Settings
-
-    settings = Settings.from_environment()
-    catalogue = Catalogue(settings.models_path, settings.versions_dir)
-    for bundle in catalogue.list():
-        channels = ", ".join(channel.id for channel in bundle.channels)
-        click.echo(f"{bundle.id:26}{bundle.version:10}{bundle.state:20}{channels}")
-    for folder, error in catalogue.problems():
-        click.secho(f"{folder}: {error}", fg="red", err=True)
-
-
-@models.command("check")
-@click.argument("model", required=False)
-@click.option("--device", default="auto", show_default=True)
-def check_models(model: str | None, device: str) -> None:
-    """Read, build and run a model (or all of them) on a small volume; find out how it runs fastest here."""
-    from mahtai.models.catalogue import Catalogue
-    from mahtai.models.check import Finding, check
-    from mahtai.settings import Settings
-
-    settings = Settings.from_environment()
-    catalogue = Catalogue(settings.models_path, settings.versions_dir)
-    failed = bool(catalogue.problems()) and model is None
-    for folder, error in catalogue.problems() if model is None else []:
-        click.secho(f"{folder}: {error}", fg="red", err=True)
-    for bundle in [catalogue.get(model)] if model else catalogue.list():
-        click.secho(bundle.id, bold=True)
-        findings = check(bundle, device)
-        if findings[-1].subject == "forward pass":
-            from mahtai.inference.warm import speed
-
-            fastest = speed(bundle, device, settings.runtimes_dir)
-            findings += [] if fastest is None else [Finding("ok", "fastest", str(fastest))]
-        for finding in findings:
-            click.secho(f"  {finding}", fg=None if finding.ok else "red")
-            failed = failed or not finding.ok
-    sys.exit(1 if failed else 0)
-
-
-@models.command("pull")
-@click.argument("model")
-@click.option("--file", "archive", type=click.Path(exists=True, path_type=Path), help="A zip brought by other means.")
-@click.option("--again", is_flag=True, help="Replace the model that is there.")
-def pull_model(model: str, archive: Path | None, again: bool) -> None:
-    """Fetch a model from the internet into the user's models folder; its checksum is pinned."""
-    from tqdm import tqdm
-
-    from mahtai.models.pull import pull
-    from mahtai.settings import Settings
-
-    with tqdm(unit="B", unit_scale=True, desc=model) as bar:
-
-        def on_progress(done: int, total: int | None) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        folder = pull(model, Settings.from_environment().models_path[0], on_progress, archive=archive, again=again)
-    click.echo(f"{model} is in {folder}.")
-
-
-@models.command("versions")
-@click.argument("model")
-def model_versions(model: str) -> None:
-    """The versions of MODEL: which one serves, where each comes from, how it was scored."""
-    from mahtai.models.version_commands import versions_table
-
-    for line in versions_table(model):
-        click.echo(line)
-
-
-@models.command("score")
-@click.argument("version")
-@click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Published cases as well.")
-@click.option("--device", default="auto", show_default=True)
-def score_model(version: str, data: Path | None, device: str) -> None:
-    """Compare VERSION (such as brats_segresnet@2) with the one that serves, on the approved test cases."""
-    from mahtai.training.command import score
-
-    for line in score(version, data, device):
-        click.echo(line)
-
-
-@models.command("promote")
-@click.argument("version")
-@click.option("--anyway", is_flag=True, help="Although the rule does not find it better.")
-@click.option("--reason", default="", help="Why; wanted with --anyway.")
-def promote_model(version: str, anyway: bool, reason: str) -> None:
-    """Let VERSION (such as brats_segresnet@2) serve."""
-    from mahtai.models.version_commands import own_versions, who
-
-    own_versions().promote(version, who(), anyway, reason)
-    click.echo(f"{version} serves from now on.")
-
-
-@models.command("rollback")
-@click.argument("model")
-def roll_back_model(model: str) -> None:
-    """Let the version of MODEL serve that served before."""
-    from mahtai.models.version_commands import own_versions, who
-
-    serving = own_versions().rollback(model, who())
-    click.echo(f"{model}@{serving.active} serves from now on.")
-
-
-@models.command("trial")
-@click.argument("version")
-@click.option("--shadow", is_flag=True, help="Run it unattended on what readers ran; nobody sees the results.")
-@click.option("--share", type=float, default=0.0, help="Of the studies that it serves, 0 to 0.5.")
-@click.option("--off", is_flag=True, help="End the trial.")
-def try_model(version: str, shadow: bool, share: float, off: bool) -> None:
-    """Try VERSION out beside the one that serves."""
-    from mahtai.models.serving import split_name
-    from mahtai.models.version_commands import own_versions, who
-
-    own_versions().try_out(split_name(version)[0], None if off else version, shadow, share, who())
-    click.echo("The trial has ended." if off else f"{version} is on trial.")
+main.add_command(models)
+main.add_command(cases)
 
 
 @main.command()
@@ -367,62 +246,6 @@ def evaluate(
         with written_whole(output) as part:
             part.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
         click.echo(f"Wrote {output}.")
-
-
-@main.group()
-def cases() -> None:
-    """Bring cases to a running server, and list them."""
-
-
-@cases.command("import")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--server", help="Address of the server (default: this computer's).")
-@click.option("--token-file", type=click.Path(path_type=Path), help="Of another computer's server.")
-@click.option("--task", type=click.Choice(["auto", "brain-tumour", "cephalometry"]), default="auto", show_default=True)
-@click.option("--report", type=click.Path(path_type=Path), help="Write what was imported and left out into this JSON.")
-@click.option("--assignee", help="For whom the cases are meant.")
-@click.option("--priority", type=int, default=0, show_default=True, help="The higher, the sooner.")
-@click.option(
-    "--names",
-    type=click.Choice(["hash", "folder"]),
-    default="hash",
-    show_default=True,
-    help="How cases are called; folder only where folder names are no patient data.",
-)
-@click.option("--labels", is_flag=True, help="Save a segmentation beside a study as its first label version.")
-@click.option("--dry-run", is_flag=True, help="Only tell what would be imported.")
-def import_cases(
-    folder: Path,
-    server: str | None,
-    token_file: Path | None,
-    task: Literal["auto", "brain-tumour", "cephalometry"],
-    report: Path | None,
-    assignee: str | None,
-    priority: int,
-    names: str,
-    labels: bool,
-    dry_run: bool,
-) -> None:
-    """Make a case of every study below a folder: NIfTI, NRRD, DICOM; cephalograms as DICOM, PNG, JPEG, TIFF, BMP."""
-    from mahtai.cases_import.command import import_command
-    from mahtai.cases_import.sending import Terms
-    from mahtai.settings import Settings
-
-    terms = Terms(by_folder=names == "folder", priority=priority, assignee=assignee, labels=labels)
-    settings = Settings.from_environment()
-    sys.exit(import_command(settings, folder, server, token_file, task, terms, report, dry_run))
-
-
-@cases.command("list")
-@click.option("--server", help="Address of the server (default: this computer's).")
-@click.option("--token-file", type=click.Path(path_type=Path), help="Of another computer's server.")
-def list_all_cases(server: str | None, token_file: Path | None) -> None:
-    """The cases of a running server, the newest first."""
-    from mahtai.cases_import.command import list_command
-    from mahtai.settings import Settings
-
-    for line in list_command(Settings.from_environment(), server, token_file):
-        click.echo(line)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)

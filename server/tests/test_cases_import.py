@@ -15,7 +15,7 @@ from import_kit import CHANNELS, run_import, variables, volumes, write_nifti, wr
 from mahtai.cli import main
 from MahtAILib.client import pack
 from server_process import ServerProcess, sha256
-from studies import affine
+from studies import affine, label_file
 
 STYLES = {
     "BraTS 2021": ("{}.nii.gz", "BraTS2021_00495"),
@@ -186,7 +186,7 @@ def test_a_segmentation_is_no_sequence_and_becomes_a_label_version_on_wish(
     labelled = run_import(server, tmp_path / "set", "--labels").studies["BraTS-P216"]
     assert labelled["outcome"] == "there" and "label version 1" in labelled["label"]
     (version,) = client.get(f"/v1/cases/{labelled['case']}/labels").json()["labels"]
-    assert version["author"] == "import"
+    assert version["author"] == "import" and "P216" not in str(version), "no folder's name in what readers see"
     content = client.get(f"/v1/cases/{labelled['case']}/labels/{version['id']}/content").content
     read = as_read(content, tmp_path)
     assert np.array_equal(SimpleITK.GetArrayFromImage(read).transpose(2, 1, 0), np.where(label == 4, 3, label))
@@ -245,3 +245,14 @@ def test_without_a_server_the_reader_is_told_to_start_one(tmp_path: Path) -> Non
 def test_the_real_cases_are_found_whole(shared_data: Path) -> None:
     done = CliRunner().invoke(main, ["cases", "import", str(shared_data / "brats"), "--dry-run"])
     assert "29 would be imported; 1 left out" in done.output and done.output.count("t1c t1 t2 flair") == 29
+
+
+def test_a_segmentation_of_slicers_is_taken_as_it_is(
+    server: ServerProcess, client: httpx.Client, tmp_path: Path
+) -> None:
+    folder = write_study(tmp_path / "set" / "p", 222)
+    content = label_file([(8, 20)])
+    (folder / "p.seg.nrrd").write_bytes(content)
+    (study,) = run_import(server, tmp_path / "set", "--labels").report["studies"]
+    (version,) = client.get(f"/v1/cases/{study['case']}/labels").json()["labels"]
+    assert version["segmentation"] == sha256(content)

@@ -13,7 +13,7 @@ import SimpleITK
 from grids import GRIDS, to_sitk
 from mahtai.cases_import.dicom_studies import load_stack
 from mahtai.cases_import.kinds import look_at
-from mahtai.cases_import.volume_files import load_file
+from mahtai.cases_import.volume_loading import load_file
 from mahtai.volumes.volume import Volume
 from MahtAILib.client import pack
 

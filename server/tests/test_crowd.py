@@ -1,6 +1,6 @@
 """Many annotators on one list while the server is killed with -9 at random: nothing lost, nothing given twice.
 
-``MAHTAI_CROWD`` (8 by default) says how many people, ``MAHTAI_CROWD_OPERATIONS`` (20) how much each does,
+``MAHTAI_CROWD`` (8 by default) says how many people, ``MAHTAI_CROWD_OPERATIONS`` (30) how much each does,
 ``MAHTAI_CROWD_SEED`` what.
 """
 
@@ -9,18 +9,21 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from conftest import StartServer
 from crowd import Accepted, Annotator, double_claims, let_work
+from fleet_kit import FleetKit
+from postgresql import PostgreSQL
 from server_process import ServerProcess, finished, put_volume, sha256
 from studies import synthetic_study
 from test_cases import make_case
 
 PEOPLE = int(os.environ.get("MAHTAI_CROWD", "8"))
-OPERATIONS = int(os.environ.get("MAHTAI_CROWD_OPERATIONS", "20"))
+OPERATIONS = int(os.environ.get("MAHTAI_CROWD_OPERATIONS", "30"))
 SEED = int(os.environ.get("MAHTAI_CROWD_SEED", "0"))
 CASES = 25
 LEASE_S = "20"
@@ -94,3 +97,14 @@ def work_and_check(servers: list[ServerProcess], victims: list[Any], cases: int 
 def test_a_crowd_loses_nothing_when_the_server_is_killed(start_server: StartServer) -> None:
     server = start_server(environment={"lease_s": LEASE_S, "max_waiting_jobs": "1000"})
     work_and_check([server], [server])
+
+
+def test_a_crowd_loses_nothing_when_servers_and_a_worker_are_killed(
+    postgresql: PostgreSQL, tmp_path: Path, models: Path
+) -> None:
+    fleet = FleetKit(tmp_path, postgresql.new_database(), (models,))
+    try:
+        servers = [fleet.server(name, lease_s=LEASE_S, max_waiting_jobs="1000") for name in ("a", "b")]
+        work_and_check(servers, [*servers, fleet.worker("w")])
+    finally:
+        fleet.end()

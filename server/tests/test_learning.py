@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
@@ -18,8 +20,9 @@ from mahtai.cli import main
 from mahtai.errors import MahtaiError
 from mahtai.training.approved import ApprovedCases
 from mahtai.training.case_studies import read_case, training_case
+from mahtai.training.datasets import Case
 from mahtai.training.from_cases import Machine, Outcome, score_version, train_from_cases
-from mahtai.training.loop import SegmentationTrainer
+from mahtai.training.loop import PatchStream, SegmentationTrainer
 from mahtai.training.plan import NoApprovedCase, NotTrainable
 from mahtai.training.reference_labels import labels_on, reference_labels
 from mahtai.training.settings import TrainingSettings
@@ -275,8 +278,7 @@ def test_an_id_of_a_training_leads_nowhere_else(where: Clinic, name: str) -> Non
         _ = TrainingFolder(where.settings.trainings_dir, name).order
 
 
-def test_rehearsed_cases_make_up_their_share_of_the_patches(where: Clinic, shared_data: Path) -> None:
-    """The published train cases join the approved one; half of the patches are theirs."""
+def test_published_train_cases_are_rehearsed(where: Clinic, shared_data: Path) -> None:
     where.case(1, "train")
     data = where.settings.data_dir.parent / "published"
     data.mkdir()
@@ -285,6 +287,24 @@ def test_rehearsed_cases_make_up_their_share_of_the_patches(where: Clinic, share
     folder = where.order(data=data)
     learn(where, folder, steps=2)
     assert log_of(folder, "rehearsal")[0]["names"] == ["Brats18_CBICA_ABM_1", "Brats18_CBICA_AME_1"]
+    empty = where.settings.data_dir.parent / "empty"
+    empty.mkdir()
+    with pytest.raises(NotTrainable, match="holds no case of the published train split"):
+        learn(where, where.order(data=empty))
+
+
+def test_rehearsed_cases_make_up_their_share_of_the_patches(monkeypatch: pytest.MonkeyPatch) -> None:
+    def case(name: str) -> Case:
+        return Case(name, torch.rand(4, 8, 8, 8).half(), torch.zeros(8, 8, 8, dtype=torch.uint8), (1, 1, 1), "train")
+
+    recipe = TrainingSettings.from_bundle(Path(__file__).resolve().parents[2] / "models" / "brats_segresnet")
+    monkeypatch.setattr("mahtai.training.loop.training_patch", lambda case, *rest: case.name)
+    new, known = [case("new 1")], [case(f"known {number}") for number in range(20)]
+    drawn = list(islice(PatchStream(new, recipe.phases[0], recipe, 0, known), 1000))
+    assert 430 < drawn.count("new 1") < 570
+    assert set(drawn) == {one.name for one in (*new, *known)}
+    alone = list(islice(PatchStream(known, recipe.phases[0], recipe, 0), 40))
+    assert sorted(alone) == sorted(2 * [one.name for one in known])
 
 
 def test_fine_tuning_takes_smaller_steps_and_no_coarse_phase() -> None:
@@ -293,3 +313,17 @@ def test_fine_tuning_takes_smaller_steps_and_no_coarse_phase() -> None:
     assert fine.learning_rate == pytest.approx(whole.learning_rate / 5)
     assert [phase.patch for phase in fine.phases] == [phase.patch for phase in whole.phases[1:]]
     assert sum(phase.share for phase in fine.phases) == pytest.approx(1)
+    assert whole.from_scratch and not fine.from_scratch
+
+
+def test_a_short_run_moves_a_trained_network_little(where: Clinic) -> None:
+    """The averaged weights begin at the parent's; those of a network from scratch are forgotten at once."""
+    where.case(1, "train")
+    parent = load_file(where.catalogue.get("tiny").require_weights())
+    folder = where.order()
+    learn(where, folder, steps=4)
+    made = load_file(where.catalogue.get("tiny@1").require_weights())
+    learnt = torch.load(folder.path / "checkpoint.pt", weights_only=True)["network"]
+    name = "convInit.conv.weight"
+    moved, whole = ((one[name] - parent[name]).norm() for one in (made, learnt))
+    assert 0 < float(moved) < 0.01 * float(whole)

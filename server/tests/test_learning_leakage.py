@@ -28,12 +28,16 @@ from mahtai.inference.intensity import zscore_foreground
 from mahtai.inference.options import Options
 from mahtai.training import case_studies, from_cases
 from mahtai.training.approved import ApprovedCase, ApprovedCases
+from mahtai.training.datasets import Case as TrainingCase
 from mahtai.training.from_cases import Machine, train_from_cases
 from mahtai.training.loop import PatchStream, SegmentationTrainer
 from mahtai.training.screening import Histogram, Screening
 from mahtai.training.settings import TrainingSettings
 from mahtai.training.splits import SplitError, split
 from mahtai.training.training_folder import TrainingFolder
+from mahtai.volumes.formats import read_volume
+from mahtai.volumes.segmentation_file import encode_segmentation
+from mahtai.volumes.terminology import segments_of_task
 
 STEPS = 24
 MACHINE = Machine(device="cpu", threads=1, workers=0, steps=STEPS)
@@ -167,7 +171,11 @@ def test_no_batch_holds_a_held_out_patient_under_whatever_name(
     foreign, _ = hospital.cases.create(
         NewCase("Foreign", learning_kit.TASK, dict(zip(("t1c", "t1"), published, strict=True)))
     )
-    assert foreign.split == "test"  # known by its fingerprint
+    assert foreign.split == "test"  # known by its fingerprint; and if the tables said otherwise:
+    grid = read_volume(hospital.store.path(published[0])).geometry
+    nothing = encode_segmentation(np.zeros(grid.shape, np.uint8), grid, segments_of_task(learning_kit.TASK))
+    hospital.approve(foreign, nothing)
+    hospital.draw(foreign, "train")
     unapproved = hospital.case(3, "train", approve=False)
     removed = hospital.case(4, "train")
     hospital.cases.remove(removed.id, learning_kit.READER)
@@ -182,7 +190,8 @@ def test_no_batch_holds_a_held_out_patient_under_whatever_name(
     assert len(spy.patches) == STEPS and spy.marked == 0
     assert {case["case"] for case in seen["training"]["cases"]} == {case.id for case in learnt}
     left_out = {line["case"]: line["remark"] for line in seen["remarks"] if line["left_out"]}
-    assert set(left_out) == {cropped.id, disguised.id}
+    assert set(left_out) == {cropped.id, disguised.id, foreign.id}
+    assert "held out" in left_out[foreign.id]
     assert "is a part of" in left_out[cropped.id] and "held out" in left_out[disguised.id]
     assert unapproved.id not in str(seen["training"])
 
@@ -220,8 +229,6 @@ def test_each_door_alone_keeps_a_test_case_out(hospital: Clinic, monkeypatch: py
 
 
 def test_the_stream_of_batches_takes_the_train_split_only() -> None:
-    from mahtai.training.datasets import Case as TrainingCase
-
     image = zscore_foreground(torch.rand(4, 8, 8, 8))
     case = TrainingCase("case 1", image.half(), torch.zeros(8, 8, 8, dtype=torch.uint8), (1, 1, 1), "train")
     recipe = TrainingSettings.from_bundle(Path(__file__).resolve().parents[2] / "models" / "brats_segresnet")
@@ -233,8 +240,6 @@ def test_the_stream_of_batches_takes_the_train_split_only() -> None:
 
 
 def test_a_crop_is_a_part_of_its_scan_and_of_no_other(shared_data: Path) -> None:
-    from mahtai.volumes.formats import read_volume
-
     names = split()["train"][:4]
     scans = [np.asarray(read_volume(shared_data / "brats" / name / "t1c.nii.gz").array) for name in names]
     wholes = [Histogram.of(scan) for scan in scans]

@@ -156,7 +156,7 @@ def test_upload_and_infer_on_all_sequences(stock: StockClient, api: httpx.Client
     ours = api.get(f"/v1/inferences/{told['mahtai']['inference']}/result/segmentation").content
     expected, _ = read_image(ours, tmp_path, "ours.seg.nrrd")
     assert np.array_equal(array, expected) and array.any()
-    mapped = stock.infer("tiny", "", images=ids, options=FAST)
+    mapped = stock.infer("tiny", "", images={channel.upper(): one for channel, one in ids.items()}, options=FAST)
     assert mapped.parts["image"][1] == data
 
 
@@ -315,6 +315,11 @@ def test_names_are_never_moved_to_another_label(stock: StockClient, api: httpx.C
     # what nobody named is kept, and nothing is claimed of it
     assert stock.save(name, nifti(boxes({7: (5, 10)})), {}).status == 200
     assert [part["name"] for part in versions_of(api, name)[-1]["segments"].values()] == ["Label 7"]
+    # nor do names get out of their place in the file
+    odd = {"a\nSegment0_Name:=b\ud800": 1, "": 2}
+    assert stock.save(name, nifti(boxes({1: (5, 10), 2: (12, 20)})), odd).status == 200
+    parts = [part["name"] for part in versions_of(api, name)[-1]["segments"].values()]
+    assert parts == ["a Segment0_Name:=b", "Unnamed"]
 
 
 def test_cases_of_our_own_panel_are_there_and_run_with_all_their_sequences(

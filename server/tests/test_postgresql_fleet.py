@@ -69,9 +69,9 @@ def predicting(client: httpx.Client, job: str) -> None:
 
 
 def in_the_middle(fleet: FleetKit, jobs: list[str], names: str) -> dict[str, str] | None:
-    """By server, the job that it is not half through with; None unless all of these are at one."""
+    """By server, the job that it is not through with; None unless all of these are at one."""
     found = fleet.ask(
-        "SELECT owner, id FROM inferences WHERE stage = 'predicting' AND fraction < 0.6 AND state = %s", "running"
+        "SELECT owner, id FROM inferences WHERE stage = 'predicting' AND fraction < 0.8 AND state = %s", "running"
     )
     at_work = {owner: job for owner, job in found if job in jobs}
     return at_work if set(names) <= set(at_work) else None
@@ -184,8 +184,14 @@ def test_a_killed_and_a_stopped_process_lose_their_jobs_and_the_stopped_one_cann
     fleet: FleetKit, clients: dict[str, httpx.Client], record_property: Record
 ) -> None:
     client = clients["b"]
-    jobs = [long_job(client, 2500 + number) for number in range(5)]
-    at_work = wait_until(lambda: in_the_middle(fleet, jobs, "abw"), 60, "all to be at work")
+    jobs: list[str] = []
+
+    def all_at_work() -> dict[str, str] | None:
+        if fleet.ask("SELECT count(*) FROM inferences WHERE state IN ('queued', 'running')")[0][0] < 4:
+            jobs.append(long_job(client, 2500 + len(jobs)))
+        return in_the_middle(fleet, jobs, "abw")
+
+    at_work = wait_until(all_at_work, 120, "all to be at work")
     left = {name: at_work[name] for name in "aw"}
     signal_server(fleet.members["w"], signal.SIGSTOP)
     fleet.members["a"].kill()

@@ -122,11 +122,14 @@ def test_a_share_of_the_studies_is_served_by_the_candidate_and_the_result_says_s
     client: httpx.Client, hospital: Clinic, tmp_path: Path
 ) -> None:
     candidate = make_version(hospital, tmp_path / "1", better=False)
+    seed = 4
+    while min(place_of("tiny", study) for study in studies(client)) > 0.4:
+        hospital.case(seed, approve=False)
+        seed += 1
     found = sorted(studies(client), key=lambda study: place_of("tiny", study))
+    found = [found[0], found[-1]]
     places = [place_of("tiny", study) for study in found]
-    share = min((places[0] + places[1]) / 2, 0.5)
-    if places[0] >= share:
-        pytest.skip("all three studies stand in the upper half")
+    share = min(sum(places) / 2, 0.5)
     client.put("/v1/models/tiny/trial", json={"version": "tiny@1", "share": share})
     served = [finished(client, start_job(client, "tiny", study, options=FAST)["id"]) for study in found]
     expected = [place < share for place in places]

@@ -210,12 +210,17 @@ def label_content(connection: Connection, case_id: str, label: LabelVersion, max
     Raises:
         DamagedTransferError: it arrived damaged twice.
     """
-    return fetch(connection, f"{case_path(case_id)}/labels/{quote(label.id, safe='')}/content", label.sha256, max_bytes)
+    return fetch(connection, content_path(case_id, label), label.sha256, max_bytes)
 
 
 def kind_of(content: bytes) -> Kind:
     """What a label file holds, by its first byte: ``.mrk.json`` is JSON, ``.seg.nrrd`` is not."""
     return "landmarks" if content[:64].lstrip()[:1] == b"{" else "segmentation"
+
+
+def content_path(case_id: str, label: LabelVersion) -> str:
+    """Of a version's file in the API."""
+    return f"{case_path(case_id)}/labels/{quote(label.id, safe='')}/content"
 
 
 def case_path(case_id: str) -> str:

@@ -76,3 +76,9 @@ def shown(text: Any) -> str:
 def colour(value: int) -> tuple[float, float, float]:
     """A bright colour, unlike that of the neighbouring values; 0..1 each."""
     return colorsys.hsv_to_rgb(value * _GOLDEN_ANGLE / 360 % 1, 0.75, 1.0)
+
+
+def bytes_colour(value: int) -> tuple[int, int, int]:
+    """The same, 0..255 each."""
+    red, green, blue = (round(255 * part) for part in colour(value))
+    return red, green, blue

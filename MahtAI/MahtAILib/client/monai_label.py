@@ -24,7 +24,7 @@ from MahtAILib.client.background import Cancelled, OnProgress, Task, run_cancell
 from MahtAILib.client.diagnosis import explain_failure
 from MahtAILib.client.errors import ClientError
 from MahtAILib.client.geometry import Geometry, GeometryError
-from MahtAILib.client.labelmaps import LONGEST_NAME, colour, ids, names_by_value, segmentation_of, shown
+from MahtAILib.client.labelmaps import LONGEST_NAME, bytes_colour, ids, names_by_value, segmentation_of, shown
 from MahtAILib.client.multipart import MultipartBody, MultipartError, MultipartReader, Part, PartHeader
 from MahtAILib.client.segmentation import Segmentation
 from MahtAILib.client.study import StudyVolume
@@ -167,7 +167,7 @@ class MonaiLabelServer:
                 "id": one,
                 "name": names[value],
                 "label_value": value,
-                "color_rgb": [round(255 * part) for part in colour(value)],
+                "color_rgb": list(bytes_colour(value)),
                 "codes": {},
             }
             for value, one in ids(names).items()

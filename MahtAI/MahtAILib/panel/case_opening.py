@@ -1,4 +1,4 @@
-"""What is fetched of a case before it is shown: in threads, from this computer where it is here, else from the server."""
+"""What is fetched of a case before it is shown: in threads, from this computer where it is, else from the server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 from slicer.i18n import tr as _
 
@@ -15,7 +14,7 @@ from MahtAILib.client import jobs
 from MahtAILib.client.background import Task as Work
 from MahtAILib.client.background import run_cancellable, run_parallel
 from MahtAILib.client.case_files import CaseFiles
-from MahtAILib.client.cases import LabelVersion, case_path, label_of, list_labels
+from MahtAILib.client.cases import LabelVersion, content_path, label_of, list_labels
 from MahtAILib.client.connection import Connection
 from MahtAILib.client.errors import RequestRefusedError
 from MahtAILib.client.volumes import AT_ONCE
@@ -103,9 +102,8 @@ class CaseSource:
 
     def cases_here(self, server: str) -> list[WorkCase]:
         """Those of which all was here a moment ago, the one that was fetched last first."""
-        return [
-            case for note in self._notes(server) if self._files.has((case := work_case(note["case"])).volumes.values())
-        ]
+        cases = (work_case(note["case"]) for note in self._notes(server))
+        return [case for case in cases if self._files.has(case.volumes.values())]
 
     def _notes(self, server: str) -> list[dict[str, Any]]:
         return [note for note in self._files.notes() if note.get("server") == server and note.get("case")]
@@ -144,7 +142,7 @@ class CaseSource:
         def label(_failed: object) -> tuple[Any, Provenance] | None:
             if version is None:
                 return None
-            path = f"{case_path(case.id)}/labels/{quote(version.id, safe='')}/content"
+            path = content_path(case.id, version)
             content = task.decode(_whole(self._files.fetch(connection, version.sha256, path, task=work), case))
             origin = provenance_of_version(server, case, version, content.provenance, summary)
             return task.prepare(content), origin

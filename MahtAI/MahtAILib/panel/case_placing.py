@@ -1,8 +1,9 @@
-"""A case comes into the scene in place of the one before it."""
+"""A case comes into the scene in place of the one before it, in short steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from MahtAILib.panel.case_opening import ReadyCase
@@ -57,31 +58,38 @@ class CasePlacing:
             return case_of({slot: parameters.volume(slot) for slot in SLOTS})
         return case_of({"ceph": parameters.image})
 
-    def put(self, ready: ReadyCase, kept: Any = None) -> None:
-        """Show a case; volumes and results of the one before leave the scene, edits that were not kept stay in it.
+    def steps(self, ready: ReadyCase, kept: Any = None) -> list[Callable[[], None]]:
+        """What is to be done on the main thread to show a case, in pieces that are short enough for one turn each.
+
+        Volumes and results of the case before leave the scene, edits that were not kept stay in it.
 
         Args:
             ready: used up by this.
             kept: node whose edits are kept elsewhere.
         """
-        self._clear(kept)
-        parameters, task = self._parameters(), self._tasks[ready.case.task]
-        nodes = {
-            slot: add_volume(self._scene, volume, ready.ref, slot, SHORT_NAMES.get(slot, _CEPHALOGRAM))
-            for slot, volume in ready.volumes.items()
-        }
-        if task.id == BRAIN:
-            for slot in SLOTS:
-                parameters.set_volume(slot, nodes.get(slot))
+        nodes: dict[str, Any] = {}
+        adding = [partial(self._add, ready, slot, nodes) for slot in ready.volumes]
+        return [partial(self._clear, kept), *adding, partial(self._choose, ready, nodes), partial(self._open, ready)]
+
+    def _add(self, ready: ReadyCase, slot: str, nodes: dict[str, Any]) -> None:
+        nodes[slot] = add_volume(self._scene, ready.volumes[slot], ready.ref, slot, SHORT_NAMES.get(slot, _CEPHALOGRAM))
+        if ready.case.task == BRAIN:
+            self._parameters().set_volume(slot, nodes[slot])
+
+    def _choose(self, ready: ReadyCase, nodes: Mapping[str, Any]) -> None:
+        """Give the volumes to the task; their hashes are known."""
+        if ready.case.task == BRAIN:
             self._study.forget_reasons()
             self._study.know({slot: sha256_of(node) for slot, node in nodes.items()}, ready.ref.server)
         self._choose_task(ready.case.task)
-        if task.id != BRAIN:
+        if ready.case.task != BRAIN:
             image = next(iter(nodes.values()))
             self._image.choose(image)
             self._image.know(sha256_of(image), ready.ref.server)
+
+    def _open(self, ready: ReadyCase) -> None:
         if ready.label is not None:
-            task.open(*ready.label)
+            self._tasks[ready.case.task].open(*ready.label)
         self._study.changed.publish()
 
     def _clear(self, kept: Any) -> None:

@@ -110,6 +110,7 @@ class LeaseState:
 
     def _lonely(self) -> None:
         """There is no way to the server now."""
+        self._server.check()
         if self.lease is None:
             self.message = _("Nobody else knows that you work on this case, because the server cannot be reached.")
         else:

@@ -13,6 +13,8 @@ from MahtAILib.errors import ExplainedError
 from MahtAILib.local_server.folders import config_folder, read_token
 from MahtAILib.panel.ai_section import AISection
 from MahtAILib.panel.background import Background
+from MahtAILib.panel.case_panel import CasePanel
+from MahtAILib.panel.case_placing import CasePlacing
 from MahtAILib.panel.ceph_panel import CephPanel
 from MahtAILib.panel.correction_state import CorrectionState
 from MahtAILib.panel.local_state import LocalState
@@ -64,9 +66,11 @@ class Panel:
             self.background, self.settings, self.server, self.parameters, self.study, self.review
         )
         self.run = RunState(self.background, self.server, self.task, self.monai_label)
-        self.versions = VersionsState(self.background, Spool(settings.folder / "unsent"), self.server, self.task)
+        self._spool = Spool(settings.folder / "unsent")
+        self.versions = VersionsState(self.background, self._spool, self.server, self.task)
         self.ceph = CephPanel(scene, self.parameters, tag_reader, self.versions, self.background, settings.folder)
         self.ahead = UploadAhead(self.background, self.server, self.run, self.task, self.model, self.settings)
+        self.cases = self._case_panel()
         self._make_sections()
         for section in self.sections:
             section.set_scene(scene)
@@ -79,7 +83,7 @@ class Panel:
         self.server.changed.subscribe(self._server_changed)
         self.study.changed.subscribe(self._images_changed)
         self.ceph.image.changed.subscribe(self._images_changed)
-        self._was_connected = False
+        self._sent_over: Any = None
         self._listed_for: list[Any] = []
         self._shown_task = ""
         self._scene_replaced()
@@ -109,12 +113,35 @@ class Panel:
             self.settings,
             lambda: self.server_section.address,
         )
+        self.cases.make_sections(self.save_section, self.settings)
+
+    def _case_panel(self) -> CasePanel:
+        tasks: dict[str, Task] = {BRAIN: self.segmentation, CEPHALOMETRY: self.ceph.task}
+        placing = CasePlacing(
+            self._scene, self.parameters, self.study, self.ceph.image, self.review, tasks, self.choose_task
+        )
+        return CasePanel(
+            self._scene,
+            self.background,
+            self.server,
+            self.settings,
+            self._spool,
+            self.versions,
+            self.review,
+            placing,
+            tasks,
+            self.task,
+            lambda: self.server_section.address,
+            self._show_case,
+            lambda: self.ai_section.start(),
+        )
 
     @property
     def sections(self) -> tuple[Any, ...]:
         """From top to bottom, of both tasks."""
         return (
             self.server_section,
+            self.cases.section,
             self.task_section,
             self.study_section,
             self.ceph.image_section,
@@ -152,6 +179,7 @@ class Panel:
         """The reader opened the panel."""
         self._is_open = True
         self._in_front().enter()
+        self.cases.enter()
         self.server_section.connect_quietly()
         self.versions.count_waiting()
         self._nodes_settled()
@@ -160,6 +188,7 @@ class Panel:
         """The reader went to another module; a run goes on."""
         self._is_open = False
         self._in_front().exit()
+        self.cases.exit()
 
     def close(self) -> None:
         """Slicer quits, or the module is loaded anew: nothing of this panel stays behind."""
@@ -172,6 +201,7 @@ class Panel:
         self.review.stop()
         self.review_section.close()
         self.ceph.close()
+        self.cases.close()
         self.run.cancel()
         self.ahead.stop()
         self.local.close()
@@ -181,6 +211,11 @@ class Panel:
             section.widget.setMRMLScene(None)
             section.widget.setParent(None)
             section.widget.deleteLater()
+
+    def _show_case(self) -> None:
+        """A case of the work list was opened; a cephalogram shows itself."""
+        if self._is_open and self.task() is self.segmentation:
+            self.review_section.show_views()
 
     def _in_front(self) -> Any:
         """The section of the present task that has keys."""
@@ -236,8 +271,7 @@ class Panel:
         self.run.abandon(_("The scene was closed, so the run was stopped."))
         self.correction.abandon()
         self.ahead.stop()
-        for task in (self.segmentation, self.ceph.task):
-            self.versions.keep_draft(self.settings.folder / "drafts", task)
+        self.cases.scene_closing((self.segmentation, self.ceph.task))
         self.review.stop()
         self.ceph.forget_scene()
 
@@ -254,11 +288,10 @@ class Panel:
         self._refresh()
 
     def _server_changed(self) -> None:
-        is_connected = self.server.connection is not None
-        if is_connected and not self._was_connected:
+        if self.server.connection is not None and self.server.connection is not self._sent_over:
             self.versions.send()
             self.versions.refresh()
-        self._was_connected = is_connected
+        self._sent_over = self.server.connection
 
     def _images_changed(self) -> None:
         """Other images have other versions."""

@@ -7,6 +7,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from MahtAILib.client.acting import Person
+from MahtAILib.client.cases import LabelVersion
 from MahtAILib.errors import ExplainedError
 from MahtAILib.panel.section import Section, fill_choices, fill_table, prepare_table, quiet, say
 from MahtAILib.panel.server_state import ServerState
@@ -21,6 +23,9 @@ from MahtAILib.scene.parameters import Parameters
 
 class SaveSection(Section):
     """Shows and changes ``VersionsState``.
+
+    Attributes:
+        selection_changed: another version is selected, or the list is another one.
 
     Args:
         topics: what else may change what is shown here.
@@ -43,6 +48,7 @@ class SaveSection(Section):
         self._settings = settings
         self._address = address
         self._problem: ExplainedError | None = None
+        self.selection_changed = Topic()
         ui = self.ui
         prepare_table(ui.versionsTable, stretched=3)
         roles = [("radiologist", _("radiologist")), ("annotator", _("annotator"))]
@@ -61,6 +67,7 @@ class SaveSection(Section):
         ui.openButton.clicked.connect(self._open)
         ui.versionsTable.connect("itemSelectionChanged()", self._selection_changed)
         ui.versionsTable.connect("cellDoubleClicked(int,int)", self._open)
+        self._reader_changed()
         for topic in (versions.changed, *topics):
             topic.subscribe(self.refresh)
 
@@ -84,23 +91,40 @@ class SaveSection(Section):
 
     def save(self, *_arguments: object) -> None:
         """The reader pressed Save."""
+        self.save_and(lambda: None)
+
+    def save_and(self, then: Callable[[], None]) -> None:
+        """Save; ``then`` is called once the version is safe on this computer, and not at all if it cannot be saved."""
+
+        def done() -> None:
+            self._forget_comment()
+            then()
+
+        connection = self._server.connection
+        self._problem = None
+        try:
+            url = connection.url if connection is not None else self._address()
+            self._versions.save(self.remark(), url, done)
+        except ExplainedError as error:
+            self._problem = error
+        self.refresh()
+
+    def remark(self) -> Remark:
+        """What stands in the fields, which may still be typed in."""
         ui, parameters = self.ui, self._parameters()
         self._comment_changed()
         self._reader_changed()
-        remark = Remark(
+        return Remark(
             str(ui.authorLineEdit.text),
             str(ui.roleComboBox.currentData),
             parameters.get("verdict"),
             parameters.get("comment"),
         )
-        connection = self._server.connection
-        self._problem = None
-        try:
-            url = connection.url if connection is not None else self._address()
-            self._versions.save(remark, url, self._forget_comment)
-        except ExplainedError as error:
-            self._problem = error
-        self.refresh()
+
+    def selected(self) -> LabelVersion | None:
+        """The version that is selected in the table."""
+        row = self.ui.versionsTable.currentRow()
+        return self._versions.versions[row] if 0 <= row < len(self._versions.versions) else None
 
     def _forget_comment(self) -> None:
         """It was said of this version, not of the next."""
@@ -128,17 +152,18 @@ class SaveSection(Section):
         self._selection_changed()
 
     def _selection_changed(self) -> None:
-        row = self.ui.versionsTable.currentRow()
-        self.ui.openButton.enabled = 0 <= row < len(self._versions.versions) and not self._versions.is_busy
+        self.ui.openButton.enabled = self.selected() is not None and not self._versions.is_busy
+        self.selection_changed.publish()
 
     def _open(self, *_arguments: object) -> None:
-        row = self.ui.versionsTable.currentRow()
-        if 0 <= row < len(self._versions.versions):
-            self._versions.open(self._versions.versions[row])
+        version = self.selected()
+        if version is not None:
+            self._versions.open(version)
 
     def _reader_changed(self, *_arguments: object) -> None:
         self._settings.set_text("Reader", str(self.ui.authorLineEdit.text))
         self._settings.set_text("Role", str(self.ui.roleComboBox.currentData))
+        self._server.person = Person(str(self.ui.authorLineEdit.text).strip(), str(self.ui.roleComboBox.currentData))
 
     def _comment_changed(self) -> None:
         self._parameters().set("comment", str(self.ui.commentLineEdit.text))

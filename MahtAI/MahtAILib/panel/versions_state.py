@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from MahtAILib.client.acting import Person
 from MahtAILib.client.cases import Case, LabelVersion, NewLabel, get_case, list_labels
+from MahtAILib.client.connection import Connection
 from MahtAILib.client.spool import FlushReport, Spool
 from MahtAILib.client.spool_receipt import Receipt
 from MahtAILib.errors import ExplainedError
@@ -236,8 +237,17 @@ class VersionsState:
         if connection is None:
             self._failed(ExplainedError(_("There is no connection to a server."), _("Connect, then open it again.")))
             return
+        self._open(connection, self._cases[version.id], version)
+
+    def opened_from(self, case: Case, version: LabelVersion) -> None:
+        """A version came into being on the server: list it and bring it into the scene."""
+        self.refresh()
+        if self._server.connection is not None:
+            self._open(self._server.connection, case, version)
+
+    def _open(self, connection: Connection, case: Case, version: LabelVersion) -> None:
         task = self._task()
-        case, asked = self._cases[version.id], task.volume_ids()
+        asked = task.volume_ids()
 
         def work(_errand: Errand[Any]) -> tuple[Any, Provenance]:
             return fetch_version(connection, case, version, task.decode)
@@ -300,13 +310,19 @@ class VersionsState:
             self.refresh()
         self.changed.publish()
 
+    def tell(self, message: str, error: ExplainedError | None) -> None:
+        """Show what became of a draft."""
+        if message or error:
+            self.message, self.error = message, error
+            self.changed.publish()
+
     def _about_others(self, receipt: Receipt) -> str:
         """What the second of two savers is told."""
         if receipt.sibling_of:
             self.sibling = receipt.sibling_of
             return " " + _(
-                "Somebody else had saved another version of the same one before you. Both are kept: compare them below, "
-                "and merge them if you want one of both."
+                "Somebody else saved a version of the same one before you. Both are kept: compare them below, and "
+                "merge them if you want one of both."
             )
         if receipt.held_by:
             return " " + _("{name} works on this case now; your version is kept beside theirs.").format(

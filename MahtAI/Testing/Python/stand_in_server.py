@@ -177,6 +177,8 @@ class Handler(BaseHTTPRequestHandler):
             case ["POST", "volumes", "missing"]:
                 asked = json.loads(self.body())["sha256"]
                 self.send(200, {"missing": [name for name in asked if name not in self.state.volumes]})
+            case ["GET", "volumes", sha256] if sha256 in self.state.volumes:
+                self.send(200, self.state.volumes[sha256], "application/octet-stream")
             case ["PUT", "volumes", sha256]:
                 self.put_volume(sha256)
             case ["POST", "inferences"]:

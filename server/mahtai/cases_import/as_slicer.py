@@ -49,26 +49,54 @@ def itk_grid(head: bytes, image_io: str, shape: Sequence[int]) -> Geometry | Non
         image_io: ITK's name of the reader.
         shape: voxels along I, J, K.
     """
-    import SimpleITK  # takes a moment to load
-
     with tempfile.TemporaryDirectory(prefix="mahtai-") as folder:
         path = Path(folder) / f"header{_ENDING[image_io]}"
         path.write_bytes(head)
-        reader = SimpleITK.ImageFileReader()
-        reader.SetImageIO(image_io)
-        reader.SetFileName(str(path))
-        try:
-            reader.ReadImageInformation()
-        except RuntimeError:
-            return None
-    dimensions = reader.GetDimension()
-    direction = np.asarray(reader.GetDirection()).reshape(dimensions, dimensions)[:3, :3]
-    if dimensions < 3 or not np.isfinite(direction).all():
+        found = _itk_axes(path, image_io)
+    return None if found is None else _geometry(*found, shape)
+
+
+def itk_series_grid(first: Path, last: Path, shape: Sequence[int]) -> Geometry | None:
+    """The grid that ITK gives a DICOM series: the first slice's axes, made orthogonal, and the way to the last one.
+
+    Args:
+        first: the slice at K = 0. last: the one at the other end.
+        shape: voxels along I, J, K.
+    """
+    begin, end = _itk_axes(first, "GDCMImageIO"), _itk_axes(last, "GDCMImageIO")
+    if begin is None or end is None:
         return None
+    (direction, spacing, origin), way = begin, end[2] - begin[2]
+    length = float(np.linalg.norm(way))
+    if length == 0:
+        return None
+    direction[:, 2], spacing[2] = way / length, length / (shape[2] - 1)
+    return _geometry(direction, spacing, origin, shape)
+
+
+def _itk_axes(path: Path, image_io: str) -> tuple[Matrix, Matrix, Matrix] | None:
+    """Direction (3 × 3), spacing and origin in LPS and mm, of the first three axes."""
+    import SimpleITK  # takes a moment to load
+
+    reader = SimpleITK.ImageFileReader()
+    reader.SetImageIO(image_io)
+    try:
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
+    except (RuntimeError, UnicodeError, TypeError):
+        return None
+    dimensions = reader.GetDimension()
+    if dimensions < 3:
+        return None
+    direction = np.array(reader.GetDirection()).reshape(dimensions, dimensions)[:3, :3]
+    return direction, np.array(reader.GetSpacing()[:3]), np.array(reader.GetOrigin()[:3])
+
+
+def _geometry(direction: Matrix, spacing: Matrix, origin: Matrix, shape: Sequence[int]) -> Geometry | None:
     matrix = np.eye(4)
-    matrix[:3, :3] = direction * np.asarray(reader.GetSpacing())[:3]
-    matrix[:3, 3] = reader.GetOrigin()[:3]
-    return Geometry(shape, _LPS_TO_RAS @ matrix)
+    matrix[:3, :3] = direction * spacing
+    matrix[:3, 3] = origin
+    return Geometry(shape, _LPS_TO_RAS @ matrix) if np.isfinite(matrix).all() else None
 
 
 def _recomposed(matrix: Matrix) -> Matrix:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pydicom
@@ -15,15 +15,14 @@ from pydicom.uid import UID
 
 from mahtai.cases_import.findings import Skip
 from mahtai.cases_import.names import patient_of_dicom, patient_of_folder, shown
+from mahtai.cases_import.walk import unreadable
 from mahtai.volumes.dicom_image import RADIOGRAPHS
 from mahtai.volumes.dicom_pixels import PIXEL_ATTRIBUTES, damage_named
 from mahtai.volumes.volume import VolumeError
-from MahtAILib.sequences.tags import TAGS
 
 GRID_ATTRIBUTES = (
-    "SOPClassUID",
-    "SOPInstanceUID",
     "SeriesInstanceUID",
+    "EchoTime",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
@@ -32,8 +31,9 @@ GRID_ATTRIBUTES = (
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
     *PIXEL_ATTRIBUTES,
-    *TAGS,
 )
+"""What says where an image lies, and with which others."""
+
 
 _IDENTITY = (
     "SOPClassUID",
@@ -69,6 +69,7 @@ class DicomStudy:
     """The files of one examination of one patient.
 
     Attributes:
+        name: the folder of its files, for the reader; with a number where there are several in one.
         series: series UID → its files; each image once.
         radiographs: projection images, which are no series.
     """
@@ -76,6 +77,7 @@ class DicomStudy:
     uid: str
     patient: str
     folder: Path
+    name: str
     series: Mapping[str, tuple[Path, ...]]
     radiographs: tuple[Path, ...]
 
@@ -105,7 +107,7 @@ def index(paths: Iterable[Path], root: Path, skip: Skip) -> list[DicomStudy]:
             skip(shown(path, root), error.reason)
             continue
         except OSError as error:
-            skip(shown(path, root), f"cannot be read: {error.strerror or type(error).__name__}")
+            skip(shown(path, root), unreadable(error))
             continue
         if identity and identity in seen and not why:
             why = f"the same image as {shown(seen[identity], root)}"
@@ -115,7 +117,7 @@ def index(paths: Iterable[Path], root: Path, skip: Skip) -> list[DicomStudy]:
         if identity:
             seen[identity] = path
         studies[patient, study].append(_Image(path, sys.intern(series), _is_radiograph(dataset)))
-    return [_study(study, patient, images, root) for (patient, study), images in studies.items()]
+    return _numbered([_study(uid, patient, images, root) for (patient, uid), images in studies.items()])
 
 
 def header(path: Path, attributes: Iterable[str] = GRID_ATTRIBUTES) -> Dataset:
@@ -131,6 +133,17 @@ def header(path: Path, attributes: Iterable[str] = GRID_ATTRIBUTES) -> Dataset:
         return dataset
 
 
+def _numbered(studies: list[DicomStudy]) -> list[DicomStudy]:
+    """Examinations of one folder with names that tell them apart."""
+    folders, numbers = Counter(study.folder for study in studies), Counter[Path]()
+    named = []
+    for study in studies:
+        numbers[study.folder] += 1
+        name = f"{study.name} (examination {numbers[study.folder]})"
+        named.append(replace(study, name=name) if folders[study.folder] > 1 else study)
+    return named
+
+
 def _study(uid: str, patient: str, images: list[_Image], root: Path) -> DicomStudy:
     folder = Path(os.path.commonpath([image.path.parent for image in images]))
     series: dict[str, list[Path]] = defaultdict(list)
@@ -141,6 +154,7 @@ def _study(uid: str, patient: str, images: list[_Image], root: Path) -> DicomStu
         uid,
         patient or patient_of_folder(folder, root),
         folder,
+        shown(folder, root),
         {name: tuple(paths) for name, paths in series.items()},
         tuple(image.path for image in images if image.is_radiograph),
     )

@@ -9,13 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydicom.dataset import Dataset
 
-from mahtai.cases_import.as_slicer import as_slicer_loads
+from mahtai.cases_import.as_slicer import as_slicer_loads, itk_series_grid
 from mahtai.cases_import.dicom_index import DicomStudy, header
 from mahtai.cases_import.findings import BRAIN_TUMOUR, Skip, Source, Study
 from mahtai.cases_import.names import readable, shown
-from mahtai.cases_import.volume_files import MOST_VOXELS
+from mahtai.cases_import.volume_loading import MOST_VOXELS
+from mahtai.cases_import.walk import unreadable
 from mahtai.errors import MahtaiError
 from mahtai.volumes.dicom_files import read_datasets
 from mahtai.volumes.dicom_pixels import damage_named
@@ -24,6 +26,8 @@ from mahtai.volumes.geometry import Geometry, check_geometry
 from mahtai.volumes.volume import Volume, VolumeError
 from MahtAILib.sequences.assignment import SHORT_NAMES, Candidate, assign
 from MahtAILib.sequences.tags import TAGS, tag
+
+_MOST_SERIES = 500
 
 _FEWEST = 3
 """Images that make a volume; with fewer beside a whole stack of the same series they are extra slices."""
@@ -55,8 +59,11 @@ class Stack:
 
 def study_of_series(found: DicomStudy, root: Path, skip: Skip) -> Study | None:
     """The study of an examination, or None where none of its series is one of the four sequences."""
-    place = shown(found.folder, root)
+    place = found.name
     stacks = [stack for uid, paths in found.series.items() for stack in _stacks(uid, paths, root, skip)]
+    if len(stacks) > _MOST_SERIES:
+        skip(f"{place}: {len(stacks)} series", "more series than any examination has")
+        return None
     candidates = [
         Candidate(str(key), tag(stack.tags, "SeriesDescription"), stack.tags, stack.geometry, stack.unusable)
         for key, stack in enumerate(stacks)
@@ -78,7 +85,7 @@ def study_of_series(found: DicomStudy, root: Path, skip: Skip) -> Study | None:
         found.patient,
         readable(found.folder.name if found.folder != root else root.resolve().name),
         {
-            "folder": place,
+            "folder": shown(found.folder, root),
             "study_instance_uid": readable(found.uid),
             "series_instance_uids": {slot: readable(stack.uid) for slot, stack in chosen.items()},
         },
@@ -92,10 +99,15 @@ def load_stack(paths: Sequence[Path]) -> Volume:
     Raises:
         MahtaiError: damaged, or no whole volume. OSError: a file cannot be read.
     """
-    datasets = [dataset for path in paths for dataset in read_datasets(path.read_bytes())]
-    series = read_series(datasets, MOST_VOXELS)
+    datasets = {path: read_datasets(path.read_bytes())[0] for path in paths}
+    series = read_series(list(datasets.values()), MOST_VOXELS)
     check_geometry(series.geometry)
-    return as_slicer_loads(series.read())
+    grid = None
+    if len(datasets) > 1:
+        normal = series.geometry.ijk_to_ras[:3, 2] * (-1, -1, 1)
+        ordered = sorted(datasets, key=lambda path: float(np.dot(datasets[path].ImagePositionPatient, normal)))
+        grid = itk_series_grid(ordered[0], ordered[-1], series.geometry.shape)
+    return as_slicer_loads(series.read(), grid)
 
 
 def _stacks(uid: str, paths: Sequence[Path], root: Path, skip: Skip) -> list[Stack]:
@@ -108,7 +120,7 @@ def _stacks(uid: str, paths: Sequence[Path], root: Path, skip: Skip) -> list[Sta
         except VolumeError as error:
             skip(shown(path, root), error.reason)
         except OSError as error:
-            skip(shown(path, root), f"cannot be read: {error.strerror or type(error).__name__}")
+            skip(shown(path, root), unreadable(error))
     largest = max(map(len, members.values()), default=0)
     stacks = []
     for group in members.values():
@@ -122,9 +134,11 @@ def _stacks(uid: str, paths: Sequence[Path], root: Path, skip: Skip) -> list[Sta
 
 def _stack(uid: str, group: Sequence[tuple[Path, Dataset]]) -> Stack:
     datasets = [dataset for _, dataset in group]
-    tags = {keyword: tag({keyword: _plain(datasets[0].get(keyword))}, keyword) for keyword in TAGS}
+    tags: dict[str, str] = {}
     geometry, unusable = None, ""
     try:
+        first = header(group[0][0], TAGS)  # one image stands for the series
+        tags = {keyword: tag({keyword: _plain(first.get(keyword))}, keyword) for keyword in TAGS}
         if len(datasets) == 1 and "PerFrameFunctionalGroupsSequence" not in datasets[0]:
             raise VolumeError("it is a single image, not a series", "")
         series = read_series(datasets, MOST_VOXELS)
@@ -132,6 +146,8 @@ def _stack(uid: str, group: Sequence[tuple[Path, Dataset]]) -> Stack:
         geometry = series.geometry
     except MahtaiError as error:
         unusable = error.reason.rstrip(".")
+    except OSError as error:
+        unusable = unreadable(error)
     return Stack(uid, tuple(path for path, _ in group), tags, geometry, unusable)
 
 

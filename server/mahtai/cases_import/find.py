@@ -53,7 +53,7 @@ def find_studies(root: Path, wanted: Wanted, skip: Skip, on_file: OnFile = lambd
         if wanted != "cephalometry" and (study := study_of_series(examination, root, skip)):
             studies.append(study)
         elif wanted == "cephalometry" and examination.series:
-            skip(f"{shown(examination.folder, root)}: {len(examination.series)} series", _NOT_WANTED)
+            skip(f"{examination.name}: {len(examination.series)} series", _NOT_WANTED)
     volume_folders = {file.folder for file in volumes} | {
         paths[0].parent for examination in examinations for paths in examination.series.values()
     }

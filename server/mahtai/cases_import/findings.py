@@ -30,6 +30,19 @@ class Source:
 
 
 @dataclass(frozen=True, eq=False)
+class Label:
+    """A segmentation beside a study.
+
+    Attributes:
+        name: file, for the reader.
+        read: makes the ``.seg.nrrd`` file of it, given the task; raises MahtaiError or OSError.
+    """
+
+    name: str
+    read: Callable[[str], bytes]
+
+
+@dataclass(frozen=True, eq=False)
 class Study:
     """What becomes one case.
 
@@ -51,4 +64,4 @@ class Study:
     folder: str
     about: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    labels: tuple[Source, ...] = ()
+    labels: tuple[Label, ...] = ()

@@ -40,6 +40,9 @@ _NOT_READ = {
     _OTHER_HALF: "half of a pair of files; save the volume as one .nii.gz file",
 }
 _ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"7z\xbc\xaf\x27\x1c", b"Rar!", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+"""Transfer syntax of DICOM files that are compressed as a whole: reading the header would unpack all of it."""
+
 _PACKED = "an archive, which is not opened; unpack it and import the folder"
 _CLAIM = {"NIfTI": "a NIfTI file", "NRRD": "a NRRD file", "DICOM": "a DICOM file", "picture": "a picture"}
 
@@ -88,6 +91,8 @@ def _why_not(path: Path, kind: Kind, head: bytes) -> str:
         return f"its name says that it is {_CLAIM[claimed]}, but its content is {_CLAIM.get(kind, 'not')}"
     if kind == "archive":
         return _PACKED
+    if kind == "DICOM" and _DEFLATED in head:
+        return "a deflated DICOM file, which is not unpacked; export it in another transfer syntax"
     if ending in _NOT_READ:
         return _NOT_READ[ending]
     return "no scan" if kind == "nothing" else ""

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
-from mahtai.volumes.segmentation_file import encode_segmentation
+from mahtai.cases_import.kinds import Kind
+from mahtai.cases_import.volume_loading import MOST_VOXELS, load_file
+from mahtai.volumes.formats import is_segmentation
+from mahtai.volumes.segmentation_file import decode_segmentation, encode_segmentation
 from mahtai.volumes.terminology import segments_of_task
-from mahtai.volumes.volume import Volume, VolumeError
+from mahtai.volumes.volume import VolumeError
+from MahtAILib.client.nrrd import NrrdError, read_header
 
 _BRATS_UNTIL_2021 = {4: 3}
 """Enhancing tumour was 4 where there is no 3 (BraTS 2017 to 2021); ours, as since 2023, is 3."""
 
 
-def label_file(volume: Volume, task: str) -> bytes:
-    """The labelmap of a data set as a segmentation with our names and codes.
+def label_file(path: Path, kind: Kind, task: str) -> bytes:
+    """A segmentation with our names and codes; a ``.seg.nrrd`` stays as it is.
 
     Args:
-        volume: whole numbers; 1 necrosis, 2 oedema, 3 or 4 enhancing tumour, as in BraTS.
+        path: whole numbers, 1 necrosis, 2 oedema, 3 or 4 enhancing tumour, as in BraTS; or a ``.seg.nrrd``.
 
     Raises:
-        VolumeError: values whose meaning is not known, or no segment at all.
+        MahtaiError: damaged, or values whose meaning is not known. OSError: it cannot be read.
     """
+    if kind == "NRRD":
+        content = path.read_bytes()
+        with suppress(NrrdError):  # reading it as a volume says what is wrong
+            if is_segmentation(read_header(content).fields):
+                decode_segmentation(content, MOST_VOXELS)
+                return content
+    volume = load_file(path, kind)
     labelmap = _whole_numbers(volume.array)
     values = {int(value) for value in np.unique(labelmap)} - {0}
     if 4 in values and 3 not in values:

@@ -29,7 +29,7 @@ _SESSION_AT_END = re.compile(rf"(.+?)[ _.-]{_SESSION_WORD}[ _.-]?\w{{1,12}}", re
 _KIND = re.compile(
     r"anat|mri?|mr|dicoms?|dcm|nifti|nii|nrrd|images?(tr|ts)?|img|imgs|scans?|series|volumes?|data|raw|train(ing)?|test(ing)?"
     r"|val(idation)?|hgg|lgg|structural|images?_structural|preproc\w*|processed|derivatives|t1\w*|t2\w*|flair"
-    r"|ceph\w{0,12}|lat|lateral\w{0,6}|x-?ray|radiograph|profile?",
+    r"|ceph(s|alo\w*)?|lat|lateral\w{0,6}|x-?ray|radiograph|profile?",
     re.IGNORECASE,
 )
 """Names that stand for a kind of data."""

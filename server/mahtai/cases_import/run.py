@@ -91,6 +91,7 @@ def import_folder(
         report.files += 1
         progress.looked_at()
 
+    called: list[tuple[Entry, str]] = []
     try:
         studies = find_studies(folder, wanted, report.skip, looked_at)
         with progress.studies(len(studies)):
@@ -98,10 +99,11 @@ def import_folder(
                 entry = _found(study, terms) if connection is None else _sent(connection, study, terms, report)
                 if entry is not None:
                     report.entries.append(entry)
+                    called.append((entry, study.patient))
                 progress.sent(study.place)
         if connection is not None:
             _tell_same_studies(report)
-            _tell_same_patients(connection, studies, report)
+            _tell_same_patients(connection, called, report)
     except KeyboardInterrupt:
         report.stopped = CTRL_C
     except ClientError as error:
@@ -115,7 +117,9 @@ def _sent(connection: Connection, study: Study, terms: Terms, report: Report) ->
     try:
         return send(connection, study, terms, report.skip)
     except (NothingLeft, RequestRefusedError) as error:
-        report.skip(study.place, f"the study cannot be imported: {error.reason.rstrip('.')}")
+        told = isinstance(error, NothingLeft) and study.place in (source.name for source in study.slots.values())
+        if not told:
+            report.skip(study.place, f"the study cannot be imported: {error.reason.rstrip('.')}")
         return None
 
 
@@ -134,14 +138,13 @@ def _tell_same_studies(report: Report) -> None:
             report.notes.append(f"The same study lies in {len(same)} places and is one case: {', '.join(same[:5])}")
 
 
-def _tell_same_patients(connection: Connection, studies: list[Study], report: Report) -> None:
+def _tell_same_patients(connection: Connection, called: list[tuple[Entry, str]], report: Report) -> None:
     """Patients that have several names here; the server tells by the scans themselves that they are one."""
-    called = {study.place: study.patient for study in studies}
-    if not any(entry.outcome == "made" for entry in report.entries) or len(set(called.values())) < 2:
+    if not any(entry.outcome == "made" for entry, _ in called) or len({name for _, name in called}) < 2:
         return
     now = {case.id: case.document for case in list_cases(connection)}
     names: dict[str, dict[str, str]] = defaultdict(dict)
-    for entry in report.entries:
+    for entry, name in called:
         document = now.get(entry.case, {})
         # what was learnt from a later study may have changed what an earlier one was told
         entry.patient, entry.split = (
@@ -149,7 +152,7 @@ def _tell_same_patients(connection: Connection, studies: list[Study], report: Re
             str(document.get("split", entry.split)),
         )
         if entry.patient:
-            names[entry.patient].setdefault(called[entry.place], entry.place)
+            names[entry.patient].setdefault(name, entry.place)
     for patient, places in names.items():
         if len(places) > 1:
             where = ", ".join(list(places.values())[:5])

@@ -8,8 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from mahtai.cases_import.findings import Skip, Source, Study
-from mahtai.cases_import.labels import label_file
-from mahtai.cases_import.names import readable
 from mahtai.cases_import.report import Entry
 from mahtai.cases_import.walk import unreadable
 from mahtai.errors import MahtaiError
@@ -17,7 +15,7 @@ from mahtai.volumes.formats import check_voxels
 from mahtai.volumes.volume import Volume
 from MahtAILib.client.cases import Case, NewLabel, add_label, anonymous_case, create_case, list_cases
 from MahtAILib.client.connection import Connection
-from MahtAILib.client.errors import ClientError, RequestRefusedError
+from MahtAILib.client.errors import RequestRefusedError
 from MahtAILib.client.nrrd import NrrdError
 from MahtAILib.client.volumes import Blob, pack, upload
 
@@ -58,7 +56,7 @@ def send(connection: Connection, study: Study, terms: Terms, skip: Skip) -> Entr
         RequestRefusedError: the server does not take it.
         ClientError: the server did not answer.
     """
-    blobs, shapes = _read(study, skip)
+    blobs, read = _read(study, skip)
     volumes = {slot: blob.sha256 for slot, blob in blobs.items()}
     entry = Entry(study.place, "there", study.task, {slot: study.slots[slot].name for slot in blobs}, [*study.notes])
     entry.notes += [f"No {slot}: {study.slots[slot].name} cannot be used." for slot in study.slots if slot not in blobs]
@@ -70,7 +68,7 @@ def send(connection: Connection, study: Study, terms: Terms, skip: Skip) -> Entr
             patient=study.patient or None,
             priority=terms.priority,
             assignee=terms.assignee,
-            source={**study.about, **_pixel_size(shapes), "import": study.place},
+            source={**study.about, **_pixel_size(read)},
         )
         case = create_case(connection, replace(wanted, name=study.folder) if terms.by_folder else wanted)
         entry.outcome = "made"
@@ -79,7 +77,6 @@ def send(connection: Connection, study: Study, terms: Terms, skip: Skip) -> Entr
     if case.document.get("removed"):
         entry.outcome = "there"
         entry.notes.append("It was taken off the list on the server; it stays off.")
-    del blobs
     _add_label(connection, study, case, entry, terms, skip)
     return entry
 
@@ -124,16 +121,8 @@ def _known(connection: Connection, task: str, volumes: Mapping[str, str]) -> Cas
 def _pixel_size(volumes: Mapping[str, Volume]) -> dict[str, object]:
     """What a radiograph's file says of its scale, which the bare pixels do not."""
     stated = {slot: volume.pixel_size for slot, volume in volumes.items() if volume.pixel_size is not None}
-    return (
-        {
-            "pixel_size": {
-                slot: {"mm": None if size.mm is None else list(size.mm), "source": size.source}
-                for slot, size in stated.items()
-            }
-        }
-        if stated
-        else {}
-    )
+    said = {slot: {"mm": size.mm and list(size.mm), "source": size.source} for slot, size in stated.items()}
+    return {"pixel_size": said} if said else {}
 
 
 def _add_label(connection: Connection, study: Study, case: Case, entry: Entry, terms: Terms, skip: Skip) -> None:
@@ -148,9 +137,9 @@ def _add_label(connection: Connection, study: Study, case: Case, entry: Entry, t
         return
     for number, source in enumerate(study.labels):
         try:
-            content = label_file(source.load(), study.task)
+            content = source.read(study.task)
             key = str(uuid.uuid5(uuid.UUID(case.id), Blob(content).sha256))
-            made = add_label(connection, case.id, content, NewLabel(AUTHOR, ROLE, comment=readable(source.name)), key)
+            made = add_label(connection, case.id, content, NewLabel(AUTHOR, ROLE), key)
         except OSError as error:
             skip(source.name, unreadable(error))
         except (MahtaiError, RequestRefusedError) as error:
@@ -160,6 +149,3 @@ def _add_label(connection: Connection, study: Study, case: Case, entry: Entry, t
             for other in study.labels[number + 1 :]:
                 skip(other.name, "another segmentation of the same study was taken")
             return
-
-
-__all__ = ["AUTHOR", "ClientError", "NothingLeft", "Terms", "send"]

@@ -6,31 +6,34 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
-from mahtai.cases_import.as_slicer import as_slicer_loads, itk_grid
-from mahtai.cases_import.findings import BRAIN_TUMOUR, Skip, Source, Study
+from mahtai.cases_import.findings import BRAIN_TUMOUR, Label, Skip, Source, Study
 from mahtai.cases_import.kinds import Kind
+from mahtai.cases_import.labels import label_file
 from mahtai.cases_import.names import patient_of_folder, readable, shown
+from mahtai.cases_import.volume_loading import MOST_VOXELS, load_file
 from mahtai.errors import MahtaiError
 from mahtai.volumes import nifti
-from mahtai.volumes.formats import is_segmentation, read_volume
+from mahtai.volumes.formats import is_segmentation
 from mahtai.volumes.geometry import Geometry, check_geometry
-from mahtai.volumes.volume import Volume, VolumeError, check_claim, check_is_stack
+from mahtai.volumes.volume import VolumeError, check_claim, check_is_stack
 from MahtAILib.client import nrrd
-from MahtAILib.sequences.assignment import SHORT_NAMES, Assignment, Candidate, assign
+from MahtAILib.sequences.assignment import SHORT_NAMES, Candidate, assign
 from MahtAILib.sequences.words import Reading, read_words, words_of
 
-MOST_VOXELS = 2**28
-"""In one volume: 645³. A study is in memory at once."""
-
 SEGMENTATION = "a segmentation, not a scan"
+
+_NOT_TAKEN = "another file was taken for its sequence, or its sequence is not certain"
 
 _MASK = "a segmentation or mask"
 """What the vocabulary of sequences calls one."""
 
-_DIGITS = re.compile(r"\d+")
+_DIGITS, _FOUR_DIGITS = re.compile(r"\d+"), re.compile(r"\d{4}")
+
+_MOST_OF_A_STUDY = 200
+"""Volumes in one folder with nothing to tell their studies apart; more cannot be one study."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +54,22 @@ class VolumeFile:
     unusable: str
     is_label: bool
 
-    @property
+    @cached_property
     def reading(self) -> Reading:
         """What the name says."""
         return read_words(words_of(self.name))
+
+    @property
+    def number(self) -> str:
+        """With which a name ends that says no sequence (nnU-Net's 0000 to 0003); else empty."""
+        last = "" if self.reading.weightings else (self.reading.words or ("",))[-1]
+        return last if _FOUR_DIGITS.fullmatch(last) else ""
+
+    @property
+    def beginning(self) -> str:
+        """The words of the name before its sequence: of a patient or a study, if anything."""
+        reading = self.reading
+        return " ".join(reading.words[:-1] if self.number else reading.words[: reading.begins])
 
 
 def volume_file(path: Path, kind: Kind, head: bytes) -> VolumeFile:
@@ -95,30 +110,23 @@ def studies_of_files(files: Iterable[VolumeFile], root: Path, skip: Skip) -> lis
     return studies
 
 
-def load_file(path: Path, kind: Kind) -> Volume:
-    """Read a volume file as Slicer loads it.
-
-    Raises:
-        MahtaiError: it cannot be used. OSError: it cannot be read.
-    """
-    volume = read_volume(path, MOST_VOXELS)
-    with path.open("rb") as stream:
-        head = stream.read(1 << 16)
-    if kind == "NIfTI":
-        grid = itk_grid(_plain_header(head), "NiftiImageIO", volume.geometry.shape)
-    else:
-        grid = itk_grid(head, "NrrdImageIO", volume.geometry.shape)
-    return as_slicer_loads(volume, grid)
-
-
 def _study(members: Sequence[VolumeFile], folder: Path, root: Path, beginning: str, skip: Skip) -> Study | None:
     labels = [file for file in members if file.is_label]
-    scans = {str(file.path): file for file in members if not file.is_label}
+    scans = {}
+    for file in members:
+        if not file.is_label and not (file.reading.weightings or file.number or file.reading.unusable):
+            skip(shown(file.path, root), file.unusable or "its name says no sequence (t1, t1c, t2, flair)")
+        elif not file.is_label:
+            scans[str(file.path)] = file
+    if len(scans) > _MOST_OF_A_STUDY:
+        for file in scans.values():
+            skip(shown(file.path, root), "one of so many in its folder that it cannot be told what belongs together")
+        scans = {}
     found = assign(Candidate(key, file.name, {}, file.geometry, file.unusable) for key, file in scans.items())
     chosen = {slot: scans[key] for slot, key in found.keys.items()}
     for key, file in scans.items():
         if file not in chosen.values():
-            skip(shown(file.path, root), _why_not(found, key, file))
+            skip(shown(file.path, root), found.unusable.get(key, _NOT_TAKEN))
     if not chosen:
         for file in labels:
             skip(shown(file.path, root), f"{SEGMENTATION}; no study lies beside it")
@@ -132,20 +140,12 @@ def _study(members: Sequence[VolumeFile], folder: Path, root: Path, beginning: s
         readable(" ".join(filter(None, [folder.name if folder != root else root.resolve().name, beginning]))),
         {"folder": shown(folder, root), "files": {slot: readable(file.path.name) for slot, file in chosen.items()}},
         tuple(f"No {SHORT_NAMES[slot]}: {why}" for slot, why in found.empty.items()),
-        tuple(_source(file, root) for file in labels),
+        tuple(Label(shown(file.path, root), partial(label_file, file.path, file.kind)) for file in labels),
     )
 
 
 def _source(file: VolumeFile, root: Path) -> Source:
     return Source(shown(file.path, root), partial(load_file, file.path, file.kind))
-
-
-def _why_not(found: Assignment, key: str, file: VolumeFile) -> str:
-    if key in found.unusable:
-        return found.unusable[key]
-    if not file.reading.weightings:
-        return "its name says no sequence (t1, t1c, t2, flair)"
-    return "another file was taken for its sequence, or its sequence is not certain"
 
 
 def _by_beginning(members: Sequence[VolumeFile]) -> dict[str, list[VolumeFile]]:
@@ -154,20 +154,16 @@ def _by_beginning(members: Sequence[VolumeFile]) -> dict[str, list[VolumeFile]]:
     A beginning tells studies apart if it has a digit, or if there are several of them. What looks like one, digits
     aside, is one too (a study of a single sequence). All the rest goes with the only study, or by itself.
     """
-    beginnings = [" ".join(file.reading.words[: file.reading.begins]) for file in members]
     sequences: dict[str, set[object]] = defaultdict(set)
-    for file, beginning in zip(members, beginnings, strict=True):
-        number = "" if file.reading.weightings else file.reading.words[-1:]  # nnU-Net tells sequences by a number
-        if number and _DIGITS.fullmatch(number[0]):
-            beginning = beginnings[members.index(file)] = " ".join(file.reading.words[:-1])
-        if beginning and not file.is_label:
-            sequences[beginning].add((*number, *file.reading.weightings, *file.reading.contrast))
+    for file in members:
+        if file.beginning and not file.is_label:
+            sequences[file.beginning].add((file.number, *file.reading.weightings, *file.reading.contrast))
     shared = {beginning for beginning, found in sequences.items() if len(found) > 1}
     told = shared if len(shared) > 1 else {beginning for beginning in shared if _DIGITS.search(beginning)}
     patterns = {_DIGITS.sub("#", beginning) for beginning in told}
     groups: dict[str, list[VolumeFile]] = defaultdict(list)
-    for file, beginning in zip(members, beginnings, strict=True):
-        groups[beginning if _DIGITS.sub("#", beginning) in patterns else ""].append(file)
+    for file in members:
+        groups[file.beginning if _DIGITS.sub("#", file.beginning) in patterns else ""].append(file)
     if len(groups) == 2 and "" in groups:
         (only,) = (beginning for beginning in groups if beginning)
         groups[only] += groups.pop("")
@@ -175,27 +171,16 @@ def _by_beginning(members: Sequence[VolumeFile]) -> dict[str, list[VolumeFile]]:
 
 
 def _raw_beginning(file: VolumeFile, beginning: str) -> str:
-    """The part of a file's name that is before its sequence, as it is written."""
-    wanted = len(beginning.replace(" ", ""))
-    letters = 0
-    for place, character in enumerate(file.name):
-        if letters == wanted and wanted:
-            return file.name[:place]
-        letters += character.isalnum()
-    return file.path.name.split(".")[0]
+    """The part of a file's name that was read as this beginning, as it is written."""
+    name = file.path.name
+    ends = [place for place, character in enumerate(name) if not character.isalnum()]
+    return next((name[:end] for end in reversed(ends) if " ".join(words_of(name[:end])) == beginning), Path(name).stem)
 
 
 def _nifti_header(head: bytes) -> tuple[Geometry, bool]:
     unpacked = nifti.unpack_head(head) if head[:2] == nifti.GZIP_MAGIC else head
     header = nifti.read_nifti_header(unpacked[: nifti.HEADER_BYTES], MOST_VOXELS)
     return header.geometry, False
-
-
-def _plain_header(head: bytes) -> bytes:
-    """A NIfTI header that says that no extension follows, so that ITK looks for none."""
-    unpacked = nifti.unpack_head(head) if head[:2] == nifti.GZIP_MAGIC else head
-    size = nifti.HEADER_BYTES if unpacked[4:8] in (b"n+2\0", b"ni2\0") else 348
-    return unpacked[:size] + bytes(4)
 
 
 def _nrrd_header(head: bytes) -> tuple[Geometry, bool]:

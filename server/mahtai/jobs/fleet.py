@@ -154,11 +154,15 @@ class Fleet:
             )
 
     def _repeat(self, action: Callable[[], None], seconds: float) -> None:
+        is_cut_off = False
         while not self._stopping.wait(seconds):
             try:
                 action()
+                is_cut_off = False
             except MahtaiError as error:
-                _log.warning("the other servers could not be reached: %s", error.kind)
+                if not is_cut_off:  # once, not twice a second
+                    _log.warning("the other servers cannot be reached: %s", error.kind)
+                is_cut_off = True
             except Exception:
                 _log.exception("the other servers could not be looked after")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from mahtai.models.version_commands import who
+from mahtai.models.commands import who
 from mahtai.progress import StageBar
 from mahtai.settings import Settings
 from mahtai.training.from_cases import Machine, score_version, train_from_cases

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from mahtai.training.loop import SegmentationTrainer
 from mahtai.training.new_version import write_version
 from mahtai.training.plan import NoApprovedCase, NotTrainable, Plan, require_trainable
 from mahtai.training.promotion import Decision
-from mahtai.training.scoring import approved_tests, compare_versions, published_tests
+from mahtai.training.scoring import TestCase, approved_tests, compare_versions, published_tests
 from mahtai.training.screening import Screening, check_apart
 from mahtai.training.settings import TrainingSettings
 from mahtai.training.splits import split
@@ -79,7 +80,8 @@ def train_from_cases(settings: Settings, folder: TrainingFolder, machine: Machin
         try:
             if machine.threads:
                 torch.set_num_threads(machine.threads)
-            outcome = _Run(settings, folder, machine, report).perform()
+            with _opened(settings) as database:
+                outcome = _Run(settings, database, folder, machine, report).perform()
         except MahtaiError as error:
             folder.finish("failed", reason=error.reason, hint=error.hint)
             raise
@@ -96,10 +98,9 @@ def train_from_cases(settings: Settings, folder: TrainingFolder, machine: Machin
 
 
 class _Run:
-    def __init__(self, settings: Settings, folder: TrainingFolder, machine: Machine, report: Report) -> None:
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        database = Database(settings.database_url)
-        upgrade(database)
+    def __init__(
+        self, settings: Settings, database: Database, folder: TrainingFolder, machine: Machine, report: Report
+    ) -> None:
         self._order = folder.order
         self._data = None if self._order.data is None else Path(self._order.data)
         self._folder = folder
@@ -230,7 +231,7 @@ class _Run:
         candidate = read_bundle(made)
         current = require_trainable(self._catalogue.get(parent.id))
         assert isinstance(candidate, SegmentationBundle)
-        tests = [*approved_tests(plan.tests, parent, self._store), *(published_tests(self._data) if self._data else [])]
+        tests = [*approved_tests(plan.tests, parent, self._store), *self._published_tests(plan)]
         comparison, decision = compare_versions(
             candidate, current, tests, self._machine.device, lambda fraction: self._stage("scoring", fraction)
         )
@@ -243,9 +244,24 @@ class _Run:
                 decision = replace(decision, promote=False, reason=f"{decision.reason} {error.reason}")
         return Outcome(published.version_name, decision.promote, decision)
 
+    def _published_tests(self, plan: Plan) -> list[TestCase]:
+        return [] if self._data is None else published_tests(self._data, plan.tests, self._store)
+
     def _stage(self, stage: str, fraction: float) -> None:
         self._folder.log("stage", stage=stage, fraction=round(fraction, 3))
         self._tell(stage, fraction)
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[Database]:
+    """The tables of the data folder, in the form that this program needs."""
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = Database(settings.database_url)
+    try:
+        upgrade(database)
+        yield database
+    finally:
+        database.close()
 
 
 def _used(planned: Sequence[ApprovedCase], read: Sequence[Case]) -> list[ApprovedCase]:
@@ -264,11 +280,11 @@ def score_version(
     catalogue = Catalogue(settings.models_path, settings.versions_dir)
     candidate = require_trainable(catalogue.get(name))
     current = require_trainable(catalogue.get(candidate.id))
-    database = Database(settings.database_url)
-    upgrade(database)
-    cases = ApprovedCases(database).for_tests(candidate.task, candidate.kind)
-    tests = approved_tests(cases, candidate, BlobStore(settings.blobs_dir))
-    tests += published_tests(data) if data is not None else []
+    with _opened(settings) as database:
+        cases = ApprovedCases(database).for_tests(candidate.task, candidate.kind)
+    store = BlobStore(settings.blobs_dir)
+    tests = approved_tests(cases, candidate, store)
+    tests += published_tests(data, cases, store) if data is not None else []
     found, decision = compare_versions(candidate, current, tests, device, lambda part: report("scoring", part))
     if candidate.number:
         write_comparison(candidate.folder, found)

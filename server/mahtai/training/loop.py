@@ -87,7 +87,7 @@ class SegmentationTrainer(Trainer):
     """
 
     def __init__(self, network: nn.Module, settings: TrainingSettings, device: torch.device, output: Path) -> None:
-        super().__init__(network, settings, device, output)
+        super().__init__(network, settings, device, output, from_scratch=settings.from_scratch)
         self.settings = settings
 
     def next_loss(self, batches: Iterator[tuple[Tensor, Tensor]]) -> Tensor:

@@ -94,7 +94,7 @@ class Trainings:
         """
         folder = TrainingFolder(self._settings.trainings_dir, training)
         with self._lock:
-            if self._state(folder) == "succeeded":
+            if folder.order and self._state(folder) == "succeeded":
                 raise TrainingRuns("This training has succeeded already.", "Start a new one.")
             self._require_none()
             folder.reopen()

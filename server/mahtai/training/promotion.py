@@ -63,18 +63,20 @@ def decide(candidate: Scores, current: Scores) -> Decision:
     low, high = (round(float(value), 4) for value in np.percentile(draws, INTERVAL_PERCENT))
     by_region = {region: round(float(value), 4) for region, value in zip(regions, gains.mean(axis=0), strict=True)}
     gain = round(float(of_cases.mean()), 4)
-    reason = _reason_against(len(names), low, by_region)
+    reason = _reason_against(len(names), gain, low, by_region)
     promote = reason is None
     said = f"Mean Dice {gain:+.4f} (90 % interval {low:+.4f} to {high:+.4f}) on {len(names)} test cases. "
     return Decision(promote, said + (reason or "It is better by the rule."), len(names), gain, (low, high), by_region)
 
 
-def _reason_against(cases: int, low: float, regions: Mapping[str, float]) -> str | None:
+def _reason_against(cases: int, gain: float, low: float, regions: Mapping[str, float]) -> str | None:
     if cases < FEWEST_CASES:
         return f"The rule wants at least {FEWEST_CASES} test cases."
     worse = [f"{region.upper()} {loss:+.4f}" for region, loss in regions.items() if loss < -LARGEST_LOSS]
     if worse:
         return f"A region got worse by more than {LARGEST_LOSS}: {', '.join(worse)}."
+    if gain <= 0:
+        return "It is not better."
     if low <= 0:
         return "The gain may be chance: its interval reaches 0."
     return None

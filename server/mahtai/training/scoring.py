@@ -22,6 +22,7 @@ from mahtai.training.datasets import contiguous_labels, sequence_file
 from mahtai.training.metrics import score_case
 from mahtai.training.promotion import Decision, decide
 from mahtai.training.splits import split
+from mahtai.volumes.fingerprint import fingerprint
 from mahtai.volumes.formats import read_volume
 from mahtai.volumes.store import BlobStore
 
@@ -48,10 +49,21 @@ def approved_tests(cases: Sequence[ApprovedCase], bundle: SegmentationBundle, st
     return [TestCase(case.id, case.version, partial(read_case, case, bundle, store)) for case in cases]
 
 
-def published_tests(data: Path) -> list[TestCase]:
-    """Those of the published split's test list that a folder holds, with their expert references."""
+def published_tests(data: Path, approved: Sequence[ApprovedCase], store: BlobStore) -> list[TestCase]:
+    """Those of the published split's test list that a folder holds, with their expert references.
+
+    Args:
+        approved: test cases that are there already: one of the same T1c is left out, so that none counts twice.
+    """
+    known = {
+        fingerprint(read_volume(store.path(case.volumes["t1c"])).array) for case in approved if "t1c" in case.volumes
+    }
     folders = [data / name for name in split()["test"] if (data / name).is_dir()]
-    return [TestCase(folder.name, "published", partial(_read_folder, folder)) for folder in folders]
+    return [
+        TestCase(folder.name, "published", partial(_read_folder, folder))
+        for folder in folders
+        if not known or fingerprint(read_volume(sequence_file(folder, "t1c")).array) not in known
+    ]
 
 
 def compare_versions(

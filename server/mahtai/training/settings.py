@@ -36,6 +36,7 @@ class TrainingSettings:
     """All that decides the outcome of a run besides the data and the machine's speed.
 
     Attributes:
+        from_scratch: see ``Trainer``; False when a trained network learns on.
         rehearsal_share: of the patches that come from cases learnt before, where there are any beside the new ones.
     """
 
@@ -46,6 +47,7 @@ class TrainingSettings:
     ema_decay: float = 0.998
     gradient_clip: float = 1.0
     seed: int = 0
+    from_scratch: bool = True
     rehearsal_share: float = 0.5
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
 
@@ -65,8 +67,8 @@ class TrainingSettings:
     def for_fine_tuning(cls, bundle: Path) -> TrainingSettings:
         """What ``configs/train.json`` says under ``fine_tuning``, on top of the rest.
 
-        Without it: a fifth of the learning rate, and the phases after the first, which only has to find the coarse
-        features that a trained network has already.
+        Without it: a fifth of the learning rate, an average that begins at the trained weights, and the phases after
+        the first, which only has to find the coarse features that a trained network has already.
         """
         settings = cls.from_bundle(bundle)
         own = json.loads((bundle / "configs" / "train.json").read_text(encoding="utf-8")).get("fine_tuning", {})
@@ -74,6 +76,7 @@ class TrainingSettings:
         whole = sum(phase.share for phase in phases)
         defaults = {
             "learning_rate": settings.learning_rate * FINE_TUNING_RATE,
+            "from_scratch": False,
             "warmup_steps": min(settings.warmup_steps, 50),
             "phases": tuple(replace(phase, share=phase.share / whole) for phase in phases),
         }

@@ -52,6 +52,8 @@ class Trainer:
     Args:
         output: folder for ``NAME.safetensors``, ``checkpoint.pt`` and ``train_log.jsonl``.
         name: of the weights file.
+        from_scratch: the network's first weights are worth nothing, so that the average soon forgets them; else it
+            begins at them and moves away as slowly as ``ema_decay`` says: a short run changes little.
     """
 
     def __init__(
@@ -62,8 +64,10 @@ class Trainer:
         output: Path,
         channels_last: torch.memory_format = torch.channels_last_3d,
         name: str = "model",
+        from_scratch: bool = True,
     ) -> None:
         self.schedule = schedule
+        self.from_scratch = from_scratch
         self.device = device
         self.output = output
         self.name = name
@@ -130,7 +134,9 @@ class Trainer:
         nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.gradient_clip)
         self.optimizer.step()
         self.step += 1
-        decay = min(self.schedule.ema_decay, (1 + self.step) / (10 + self.step))
+        decay = self.schedule.ema_decay
+        if self.from_scratch:
+            decay = min(decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
                 if value.is_floating_point():

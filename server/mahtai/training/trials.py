@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from mahtai.cases.segment_labels import compare
@@ -64,6 +64,7 @@ class Trials:
         self._catalogue = catalogue
         self._submit = submit
         self._refused: set[str] = set()
+        self._unreadable: set[str] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._look_now_and_then, name="trials", daemon=True)
 
@@ -109,7 +110,13 @@ class Trials:
         return f"Made by version {bundle.version}, which is on trial." if bundle.sha256 == sha256 else None
 
     def look(self) -> None:
-        """Begin shadow runs, and compare those that have ended."""
+        """Begin shadow runs, and compare those that have ended.
+
+        Raises:
+            MahtaiError: the tables or the models cannot be read.
+        """
+        if self._catalogue.serving is None or not self._catalogue.serving.read():
+            return  # nothing was ever on trial here
         for bundle in self._catalogue.list():
             trial = self._catalogue.serving_of(bundle.id).trial
             if trial is None or not trial.shadow or trial.number == bundle.number:
@@ -159,17 +166,25 @@ class Trials:
                     session.add(made)
 
     def _unmeasured(self) -> list[tuple[ShadowRow, InferenceRow, InferenceRow, LabelVersionRow | None]]:
-        """Shadow runs that have ended and of which something is not known yet: the row, both runs, the label."""
+        """Shadow runs that have ended and of which something can be found out: the row, both runs, the label."""
         shadow, beside = aliased(InferenceRow), aliased(InferenceRow)
+        has_label = exists().where(
+            LabelVersionRow.inference_id == ShadowRow.beside_id, LabelVersionRow.kind == "segmentation"
+        )
         wanted = (
             select(ShadowRow, shadow, beside)
             .join(shadow, shadow.id == ShadowRow.inference_id)
             .join(beside, beside.id == ShadowRow.beside_id)
-            .where(shadow.state == "succeeded", ShadowRow.reader.is_(None))
+            .where(
+                shadow.state == "succeeded",
+                ShadowRow.reader.is_(None),
+                or_(ShadowRow.agreement.is_(None), has_label),
+                ShadowRow.inference_id.not_in(self._unreadable),
+            )
+            .limit(AT_ONCE)
         )
         with self._database.read() as session:
-            found = [(row, own, other, _first_label(session, other.id)) for row, own, other in session.execute(wanted)]
-        return [each for each in found if each[0].agreement is None or each[3] is not None]
+            return [(row, own, other, _first_label(session, other.id)) for row, own, other in session.execute(wanted)]
 
     def _measure(
         self, row: ShadowRow, shadow: InferenceRow, beside: InferenceRow, label: LabelVersionRow | None
@@ -187,6 +202,7 @@ class Trials:
                 }
         except (MahtaiError, KeyError) as error:
             _log.warning("shadow %s cannot be compared: %s", row.inference_id, error)
+            self._unreadable.add(row.inference_id)
             return
         with self._database.write() as session:
             kept = session.get(ShadowRow, (row.inference_id, row.beside_id))

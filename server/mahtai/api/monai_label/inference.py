@@ -20,6 +20,7 @@ from mahtai.cases.monai_label.labelmaps import contiguous
 from mahtai.cases.monai_label.result_files import ResultWriter
 from mahtai.jobs.inference import Inference
 from mahtai.models.segmentation_bundle import SegmentationBundle
+from mahtai.models.vocabulary import channel_id
 from MahtAILib.client.multipart import MultipartBody, Part
 
 router = APIRouter(prefix=f"{MONAI_LABEL}/infer")
@@ -66,7 +67,10 @@ def _scans(services: Services, params: Mapping[str, Any], image: str, session_id
     """What is to go into the model, as the request names it."""
     several = params.get("images")
     if isinstance(several, dict) and several:
-        return [Scan(str(one), str(slot), services.images.find(str(one)).sha256) for slot, one in several.items()]
+        return [
+            Scan(str(one), channel_id(str(slot)), services.images.find(str(one)).sha256)
+            for slot, one in several.items()
+        ]
     if isinstance(several, list) and several:
         found = [services.images.find(str(one)) for one in several]
         return [Scan(one.id, one.slot, one.sha256) for one in found]

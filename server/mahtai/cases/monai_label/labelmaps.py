@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,10 +17,7 @@ from mahtai.volumes.terminology import SegmentDescription, segment_ids, segments
 from mahtai.volumes.volume import Volume, VolumeError
 from MahtAILib.client import segmentation as files
 from MahtAILib.client.geometry import Geometry as Grid
-
-MOST_LABELS = 255
-
-_GOLDEN_ANGLE = 137.5
+from MahtAILib.client.labelmaps import MOST_LABELS, bytes_colour, shown
 
 
 def read_label(path: Path, label_info: Any, task: str, reference: Geometry, provenance: Mapping[str, str]) -> bytes:
@@ -123,7 +119,7 @@ def _names(label_info: Any, present: Sequence[int]) -> dict[int, str]:
         LabelError: the list cannot be read, or a voxel's name could be one or the other.
     """
     try:
-        listed = [(str(entry["name"])[:200], int(entry["idx"])) for entry in label_info or ()]
+        listed = [(shown(entry["name"]).strip() or "Unnamed", int(entry["idx"])) for entry in label_info or ()]
     except (KeyError, TypeError, ValueError) as error:
         raise LabelError(
             'The list of labels cannot be understood: it is [{"name": …, "idx": …}]. Nothing was saved.',
@@ -157,7 +153,7 @@ def _described(names: Mapping[int, str], task: str) -> dict[int, SegmentDescript
             own = next(one for one in _slugs(name) if one not in ids)
             ids.add(own)
             try:
-                found[value] = SegmentDescription(own, name, next(free), _colour(value))
+                found[value] = SegmentDescription(own, name, next(free), bytes_colour(value))
             except StopIteration:
                 raise LabelError("The label names too many segments. Nothing was saved.", "Save fewer.") from None
     return found
@@ -171,9 +167,3 @@ def _bare(word: str) -> str:
 def _slugs(name: str) -> Sequence[str]:
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "label"
     return [slug, *(f"{slug}-{number}" for number in range(2, MOST_LABELS + 2))]
-
-
-def _colour(value: int) -> tuple[int, int, int]:
-    """Bright, and unlike that of the neighbouring values; RGB 0..255."""
-    red, green, blue = colorsys.hsv_to_rgb(value * _GOLDEN_ANGLE / 360 % 1, 0.75, 1.0)
-    return round(255 * red), round(255 * green), round(255 * blue)

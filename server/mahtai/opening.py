@@ -1,0 +1,75 @@
+"""Opens the services of a server, over what it has in common with a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mahtai.api.services import Services
+from mahtai.cases.drafts import Drafts
+from mahtai.cases.feedback import feedback
+from mahtai.cases.labels import Labels
+from mahtai.cases.leases import Leases
+from mahtai.cases.merging import Merging
+from mahtai.cases.monai_label.images import Images
+from mahtai.cases.next_case import NextCase
+from mahtai.cases.patients import Patients
+from mahtai.cases.reviews import Reviews
+from mahtai.cases.scores import Scores
+from mahtai.cases.studies import Cases
+from mahtai.foundation import open_foundation
+from mahtai.jobs.orders import OrderDesk
+from mahtai.models.versions import ModelVersions
+from mahtai.security.token import load_or_create
+from mahtai.settings import Settings
+from mahtai.training.processes import Trainings
+from mahtai.training.trials import Trials
+
+
+def open_services(settings: Settings) -> tuple[Services, Callable[[], None]]:
+    """Open the databases, bring them up to date, take up unfinished jobs; the data folder must be held.
+
+    Returns:
+        the services, and what closes them.
+
+    Raises:
+        MahtaiError: the token, the database or the disk cannot be used.
+    """
+    token = load_or_create(settings.config_dir)
+    base = open_foundation(settings)
+    database, store, intake = base.database, base.store, base.intake
+    labels = Labels(database, store)
+    cases = Cases(database, intake, Patients(store, settings.data_dir))
+    leases = Leases(database, settings.lease_s)
+    desk = OrderDesk(database, store, base.catalogue)
+    scores = Scores(database, store, base.catalogue, base.jobs, cases, desk)
+    trainings = Trainings(settings, base.catalogue)
+    trials = Trials(database, store, base.catalogue, base.jobs.submit_unattended)
+    services = Services(
+        settings=settings,
+        token=token,
+        catalogue=base.catalogue,
+        intake=intake,
+        jobs=base.jobs,
+        cases=cases,
+        labels=labels,
+        images=Images(database, cases, intake),
+        merging=Merging(labels, intake),
+        drafts=Drafts(database),
+        leases=leases,
+        next_case=NextCase(database, leases, scores.rank),
+        scores=scores,
+        reviews=Reviews(database, settings.second_reader),
+        feedback=lambda: feedback(database),
+        versions=ModelVersions(base.catalogue, settings.versions_dir),
+        trainings=trainings,
+        trials=trials,
+        check_database=database.check,
+    )
+    trials.start()
+
+    def close() -> None:
+        trials.stop()
+        trainings.stop()
+        base.close()
+
+    return services, close
