@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import tracemalloc
 import zipfile
 from collections.abc import Iterable
 from copy import deepcopy
@@ -15,7 +16,7 @@ import pytest
 import SimpleITK
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
 from grids import from_sitk
 from mahtai.errors import MahtaiError
@@ -307,6 +308,19 @@ def test_a_zip_bomb_does_not_unpack(monkeypatch: pytest.MonkeyPatch) -> None:
     for files in ({"bomb": bytes(50_000_000)}, {f"part {number}": bytes(300_000) for number in range(4)}):
         with pytest.raises(VolumeError, match="unpacks to more than any DICOM series"):
             read_volume(zipped([], files))
+
+
+def test_a_deflated_file_is_refused_before_it_is_unpacked() -> None:
+    bomb = slices(1)[0]
+    bomb.PixelData = bytes(200 << 20)
+    bomb.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    content = file_bytes(bomb)
+    assert len(content) < 1 << 20
+    tracemalloc.start()
+    with pytest.raises(VolumeError, match="deflated"):
+        read_volume(content)
+    assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    tracemalloc.stop()
 
 
 def test_a_zip_of_more_files_than_a_series_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

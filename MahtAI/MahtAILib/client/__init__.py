@@ -1,6 +1,8 @@
 """The way to a MahtAI server: wire format, HTTP, jobs, cases and the offline spool; numpy and requests only."""
 
+from MahtAILib.client.acting import Person
 from MahtAILib.client.ahead import send_ahead
+from MahtAILib.client.case_files import CaseFiles
 from MahtAILib.client.cases import (
     Case,
     LabelVersion,
@@ -42,6 +44,7 @@ from MahtAILib.client.jobs import Job, JobResult
 from MahtAILib.client.markups import LandmarkFile, LandmarkPoint, MarkupsError, decode_markups, encode_markups
 from MahtAILib.client.nrrd import NrrdError, NrrdHeader, NrrdVolume
 from MahtAILib.client.patience import Patience
+from MahtAILib.client.reviews import Decision, decide, list_reviews
 from MahtAILib.client.spool import FlushReport, Spool
 from MahtAILib.client.spool_item import RefusedLabel, SpooledLabel
 from MahtAILib.client.spool_receipt import Receipt
@@ -54,6 +57,7 @@ from MahtAILib.client.study import (
     segment_study,
 )
 from MahtAILib.client.volumes import Blob, Upload, pack, upload
+from MahtAILib.client.worklist import Filter, Lease, Offer, WorkCase, claim, find_cases, next_case, read_case, release
 
 __all__ = [
     "API_VERSION",
@@ -62,12 +66,15 @@ __all__ = [
     "BusyError",
     "CancelledError",
     "Case",
+    "CaseFiles",
     "CertificateError",
     "ClientError",
     "Connection",
     "ConnectionLostError",
     "Correction",
     "DamagedTransferError",
+    "Decision",
+    "Filter",
     "FlushReport",
     "ForbiddenError",
     "Identity",
@@ -78,6 +85,7 @@ __all__ = [
     "LandmarkFile",
     "LandmarkPoint",
     "LandmarksResult",
+    "Lease",
     "MarkupsError",
     "NewCase",
     "NewLabel",
@@ -85,7 +93,9 @@ __all__ = [
     "NrrdError",
     "NrrdHeader",
     "NrrdVolume",
+    "Offer",
     "Patience",
+    "Person",
     "Receipt",
     "RefusedError",
     "RefusedLabel",
@@ -103,20 +113,28 @@ __all__ = [
     "UnknownHostError",
     "UnreachableError",
     "Upload",
+    "WorkCase",
     "WrongTokenError",
     "add_label",
     "anonymous_case",
+    "claim",
     "correct",
     "create_case",
+    "decide",
     "decode_markups",
     "detect_landmarks",
     "encode_markups",
+    "find_cases",
     "get_case",
     "label_content",
     "list_cases",
     "list_labels",
+    "list_reviews",
+    "next_case",
     "pack",
     "proposal",
+    "read_case",
+    "release",
     "segment_study",
     "send_ahead",
     "upload",

@@ -29,6 +29,7 @@ from MahtAILib.panel.task import Task
 from MahtAILib.panel.versions_state import VersionsState
 from MahtAILib.panel.worklist_section import WorkListSection
 from MahtAILib.panel.worklist_state import WorkListState
+from MahtAILib.scene.case_volumes import CaseRef
 
 _TRY_AGAIN_MS = 20_000
 
@@ -73,7 +74,7 @@ class CasePanel:
         self.case = CaseState(background, server, source, self.ahead, placing, self.lease, task, self._url)
         self.drafts = DraftsState(background, folder / "drafts", server, task, placing.case)
         self.listed = WorkListState(background, server, source, lambda: task().id, self._url)
-        self.comparison = ComparisonState(scene, background, server, versions, review)
+        self.comparison = ComparisonState(scene, background, spool, server, versions, review)
         self.decisions = Decisions(background, spool, server, task, versions, lambda: self.case.ref, self._submitted)
         versions.case_of_study = lambda: self.case.ref
         versions.session = lambda: self.drafts.session
@@ -81,6 +82,7 @@ class CasePanel:
         self.case.opened.subscribe(self._opened)
         self.decisions.decided.subscribe(self._decided)
         self._known_connection: Any = None
+        self._begun: CaseRef | None = None
         self._try_again = single_shot(_TRY_AGAIN_MS, self._connect_again)
         server.changed.subscribe(self._server_changed)
 
@@ -109,6 +111,16 @@ class CasePanel:
         self._versions.tell(self.drafts.message, self.drafts.error)
         self.comparison.forget()
         self.case.scene_closed()
+        self._begun = None
+
+    def scene_replaced(self) -> None:
+        """A scene was loaded; a case that was saved with it is open again."""
+        ref, reader = self.case.ref, self._server.person.name
+        if ref is not None and ref != self._begun:
+            self.drafts.begin(ref)
+            if reader:
+                self.lease.hold(ref, None)
+        self._begun = ref
 
     def close(self) -> None:
         """The panel goes away."""
@@ -121,7 +133,8 @@ class CasePanel:
     def _opened(self) -> None:
         self.comparison.forget()
         self.section.forget_review()
-        self.drafts.begin(self.case.ref)
+        self._begun = self.case.ref
+        self.drafts.begin(self._begun)
         self._show_views()
         case = self.case.case
         if case is not None and not case.label_count and self.section.wants_run and self._server.connection is not None:

@@ -273,7 +273,7 @@ class CaseState:
         self.case, self.error = ready.case, None
         self.message = " ".join(part for part in (opened.words, _about_review(ready.case)) if part)
         if opened.wants_lease:
-            self._lease.hold(ready.case.id, opened.lease)
+            self._lease.hold(ready.ref, opened.lease)
         self.opened.publish()
         self.changed.publish()
 

@@ -86,7 +86,7 @@ class ComparisonSection(Section):
         """The reader pressed Restore."""
         version = self._save.selected()
         if version is not None:
-            self._try(lambda: self._versions.restore(version, self._save.remark()))
+            self._try(lambda: self._comparison.restore(version, self._save.remark()))
 
     def merge(self, *_arguments: object) -> None:
         """The reader pressed Merge."""

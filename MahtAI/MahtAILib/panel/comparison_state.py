@@ -1,4 +1,4 @@
-"""Two saved versions side by side: outlines over the images, a table, and one version made of both."""
+"""What is made of saved versions: two side by side as outlines and a table, one of both, an older one brought back."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from uuid import uuid4
 
 from slicer.i18n import tr as _
 
-from MahtAILib.client.cases import LabelVersion
+from MahtAILib.client.cases import LabelVersion, NewLabel
 from MahtAILib.client.comparison import Comparison, Side, compare, merge
+from MahtAILib.client.spool import FlushReport, Spool
 from MahtAILib.errors import ExplainedError
 from MahtAILib.panel.background import Background, Errand
+from MahtAILib.panel.remark import Remark
 from MahtAILib.panel.review_state import ReviewState
 from MahtAILib.panel.server_state import ServerState
 from MahtAILib.panel.task import Task
 from MahtAILib.panel.topics import Topic
-from MahtAILib.panel.versions import fetch_version
-from MahtAILib.panel.versions_state import Remark, VersionsState
+from MahtAILib.panel.versions import fetch_version, keep_restored
+from MahtAILib.panel.versions_state import VersionsState
 from MahtAILib.scene.comparison import remove_comparison, show_comparison
 
 
@@ -31,7 +33,13 @@ class ComparisonState:
     """
 
     def __init__(
-        self, scene: Any, background: Background, server: ServerState, versions: VersionsState, review: ReviewState
+        self,
+        scene: Any,
+        background: Background,
+        spool: Spool,
+        server: ServerState,
+        versions: VersionsState,
+        review: ReviewState,
     ) -> None:
         self.changed = Topic()
         self.comparison: Comparison | None = None
@@ -40,6 +48,7 @@ class ComparisonState:
         self.error: ExplainedError | None = None
         self._scene = scene
         self._background = background
+        self._spool = spool
         self._server = server
         self._versions = versions
         self._review = review
@@ -108,6 +117,39 @@ class ComparisonState:
             self.message = _("Merged into version {number}.").format(number=version.number)
             self._versions.sibling = ""
             self._versions.opened_from(case, version)
+
+        self._run(work, done)
+
+    def restore(self, version: LabelVersion, remark: Remark) -> None:
+        """Save what a version holds as a new version and open that; it comes as one step that can be undone.
+
+        Raises:
+            ExplainedError: nothing was done, and why.
+        """
+        connection, case, person = self._server.connection, self._versions.case_of(version), remark.person
+        if connection is None or case is None:
+            raise ExplainedError(
+                _("There is no connection to a server, so that the version cannot be read."), _("Connect first.")
+            )
+        label = NewLabel(
+            person.name,
+            person.role,
+            parent=max(self._versions.versions, key=lambda one: one.number).id,
+            comment=remark.comment or _("Version {number} brought back.").format(number=version.number),
+            restores=version.id,
+        )
+
+        def work(_errand: Errand[Any]) -> tuple[FlushReport, LabelVersion | None]:
+            return keep_restored(self._spool, connection, case, version, label)
+
+        def done(answer: tuple[FlushReport, LabelVersion | None]) -> None:
+            report, new = answer
+            self._versions.report(report)
+            if new is not None:
+                self.message = _("What version {old} holds is version {new} now.").format(
+                    old=version.number, new=new.number
+                )
+                self._versions.opened_from(case, new)
 
         self._run(work, done)
 

@@ -11,10 +11,11 @@ from MahtAILib.client.reviews import Decision, What
 from MahtAILib.client.spool import FlushReport, Spool
 from MahtAILib.errors import ExplainedError
 from MahtAILib.panel.background import Background, Errand
+from MahtAILib.panel.remark import Remark
 from MahtAILib.panel.server_state import ServerState
 from MahtAILib.panel.task import Task
 from MahtAILib.panel.topics import Topic
-from MahtAILib.panel.versions_state import Remark, VersionsState
+from MahtAILib.panel.versions_state import VersionsState
 from MahtAILib.scene.case_volumes import CaseRef
 from MahtAILib.scene.edits import is_edited
 from MahtAILib.scene.provenance import Provenance

@@ -75,6 +75,7 @@ class DraftsState:
         self._case: CaseRef | None = None
         self._session = str(uuid4())
         self._kept = self._sent = ""
+        self._ended: set[str] = set()
         self._is_keeping = False
         self._timer = qt.QTimer()
         self._timer.setInterval(_EVERY_MS)
@@ -191,16 +192,19 @@ class DraftsState:
             return False
 
         def written(fingerprint: str) -> None:
-            self._kept, self.error = fingerprint, None
+            self.error = None
+            if taken.draft.session == self._session:
+                self._kept = fingerprint
             self.message = _("Draft kept at {time}.").format(time=f"{datetime.now():%H:%M}")
             then()
             self.changed.publish()
 
         def done(was_sent: bool) -> None:
             self._is_keeping = False
-            if taken.draft.session != self._session or self._kept != taken.fingerprint:
-                return
-            self._sent = taken.fingerprint if was_sent else ""
+            if taken.draft.session in self._ended:  # saved as a version meanwhile
+                self._drop(taken.case, taken.draft.session)
+            elif taken.draft.session == self._session:
+                self._sent = taken.fingerprint if was_sent else ""
 
         def failed(error: ExplainedError) -> None:
             self._is_keeping = False
@@ -211,6 +215,7 @@ class DraftsState:
     def saved(self) -> None:
         """A version was saved: it takes the place of the draft. A new session, so that no late draft follows it."""
         case, session = self._case, self._session
+        self._ended.add(session)
         self._session, self._kept, self._sent, self.message = str(uuid4()), "", "", ""
         if case is not None:
             self._drop(case, session)
@@ -225,8 +230,11 @@ class DraftsState:
         self.changed.publish()
 
     def stop(self) -> None:
-        """The panel goes away."""
+        """The panel goes away, perhaps with Slicer: what is not saved of a case is kept on this computer."""
         self._timer.stop()
+        task = self._task()
+        if task.node is not None and is_edited(task.node) and self._case_of_study(task) is not None:
+            self._keep_at_once(task)
 
     def _keep_at_once(self, task: Task) -> None:
         node, case = task.node, self._case_of_study(task)

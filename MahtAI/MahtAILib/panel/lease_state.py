@@ -14,6 +14,7 @@ from MahtAILib.errors import ExplainedError
 from MahtAILib.panel.background import Background
 from MahtAILib.panel.server_state import ServerState
 from MahtAILib.panel.topics import Topic
+from MahtAILib.scene.case_volumes import CaseRef
 
 _LEAST_PAUSE_S = 0.2
 _AGAIN_S = 20.0
@@ -34,31 +35,31 @@ class LeaseState:
         self.message = ""
         self._background = background
         self._server = server
-        self._wanted = ""
+        self._wanted: CaseRef | None = None
         self._asking = False
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.renew)
 
-    def hold(self, case_id: str, lease: Lease | None) -> None:
-        """Keep this case from now on; without a lease it is asked for as soon as there is a server."""
-        self._wanted, self.lease, self.message = case_id, lease, ""
+    def hold(self, case: CaseRef, lease: Lease | None) -> None:
+        """Keep this case from now on; without a lease it is asked for as soon as its server is there."""
+        self._wanted, self.lease, self.message = case, lease, ""
         self._plan(_LEAST_PAUSE_S if lease is None else lease.renew_after_s)
         self.changed.publish()
 
     def renew(self) -> None:
         """Ask for the case, or for more time."""
-        connection, case_id, lease = self._server.connection, self._wanted, self.lease
-        if not case_id or self._asking:
+        connection, case, lease = self._server.connection, self._wanted, self.lease
+        if case is None or self._asking:
             return
-        if connection is None:
+        if connection is None or connection.url != case.server:
             self._lonely()
             return
         self._asking = True
 
         def done(renewed: Lease) -> None:
             self._asking = False
-            if self._wanted == case_id:
+            if self._wanted == case:
                 self.lease, self.message = renewed, ""
                 self._plan(renewed.renew_after_s)
                 self.changed.publish()
@@ -67,27 +68,28 @@ class LeaseState:
 
         def failed(error: ExplainedError) -> None:
             self._asking = False
-            if self._wanted != case_id:
+            if self._wanted != case:
                 return
             if isinstance(error, RequestRefusedError):
                 self._lost(error)
             else:
                 self._lonely()
+                self._server.check()
 
         asked = "" if lease is None else lease.id
-        self._background.run(lambda _errand: claim(connection, case_id, asked), done, failed)
+        self._background.run(lambda _errand: claim(connection, case.id, asked), done, failed)
 
     def give_back(self) -> None:
         """Somebody else may have the case; nobody waits for the answer."""
-        connection, lease = self._server.connection, self.lease
+        connection, case, lease = self._server.connection, self._wanted, self.lease
         self.forget()
-        if connection is not None and lease is not None:
+        if connection is not None and case is not None and connection.url == case.server and lease is not None:
             self._send_back(connection, lease)
 
     def forget(self) -> None:
         """The server ended the lease, or nothing of it matters any more."""
         self._timer.stop()
-        self._wanted, self.lease, self.message = "", None, ""
+        self._wanted, self.lease, self.message = None, None, ""
         self.changed.publish()
 
     def _send_back(self, connection: Connection, lease: Lease) -> None:
@@ -110,7 +112,6 @@ class LeaseState:
 
     def _lonely(self) -> None:
         """There is no way to the server now."""
-        self._server.check()
         if self.lease is None:
             self.message = _("Nobody else knows that you work on this case, because the server cannot be reached.")
         else:

@@ -286,6 +286,7 @@ class Panel:
         self._shown_task = ""
         self._listed_for = []  # so that the versions are asked for once, whatever is chosen now
         self._refresh()
+        self.cases.scene_replaced()
 
     def _server_changed(self) -> None:
         if self.server.connection is not None and self.server.connection is not self._sent_over:

@@ -8,15 +8,17 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from MahtAILib.client.acting import Person
+from MahtAILib.client.address import clean_url
 from MahtAILib.client.cases import LabelVersion
 from MahtAILib.errors import ExplainedError
+from MahtAILib.panel.remark import Remark
 from MahtAILib.panel.section import Section, fill_choices, fill_table, prepare_table, quiet, say
 from MahtAILib.panel.server_state import ServerState
 from MahtAILib.panel.settings import Settings
 from MahtAILib.panel.task import Task
 from MahtAILib.panel.topics import Topic
 from MahtAILib.panel.versions import saved_at
-from MahtAILib.panel.versions_state import Remark, VersionsState
+from MahtAILib.panel.versions_state import VersionsState
 from MahtAILib.scene.edits import is_edited
 from MahtAILib.scene.parameters import Parameters
 
@@ -103,7 +105,7 @@ class SaveSection(Section):
         connection = self._server.connection
         self._problem = None
         try:
-            url = connection.url if connection is not None else self._address()
+            url = connection.url if connection is not None else clean_url(self._address())
             self._versions.save(self.remark(), url, done)
         except ExplainedError as error:
             self._problem = error

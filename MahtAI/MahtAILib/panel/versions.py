@@ -104,28 +104,20 @@ def fetch_version(
 
 
 def keep_restored(
-    spool: Spool,
-    connection: Connection,
-    case: Case,
-    version: LabelVersion,
-    label: NewLabel,
-    decode: Callable[[bytes], Any],
-) -> tuple[FlushReport, tuple[Any, Provenance] | None]:
+    spool: Spool, connection: Connection, case: Case, version: LabelVersion, label: NewLabel
+) -> tuple[FlushReport, LabelVersion | None]:
     """In a thread: save what a version holds once more; what sending came to, and the new version where it is there.
 
     Raises:
         ClientError: the version could not be read.
         SpoolError: it could not be written; nothing was saved.
     """
-    data = label_content(connection, case.id, version)
-    key = spool.add(connection.url, case.id, data, label)
+    key = spool.add(connection.url, case.id, label_content(connection, case.id, version), label)
     report = spool.flush(connection)
     receipt = spool.receipt(key)
     if receipt is None:
         return report, None
-    new = next(one for one in list_labels(connection, case.id) if one.id == receipt.version_id)
-    content = decode(data)
-    return report, (content, origin_of(connection, case, new, content.provenance))
+    return report, next(one for one in list_labels(connection, case.id) if one.id == receipt.version_id)
 
 
 def origin_of(connection: Connection, case: Case, version: LabelVersion, file: Mapping[str, str]) -> Provenance:

@@ -3,47 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from slicer.i18n import tr as _
 
-from MahtAILib.client.acting import Person
 from MahtAILib.client.cases import Case, LabelVersion, NewLabel, get_case, list_labels
 from MahtAILib.client.connection import Connection
 from MahtAILib.client.spool import FlushReport, Spool
 from MahtAILib.client.spool_receipt import Receipt
 from MahtAILib.errors import ExplainedError
 from MahtAILib.panel.background import Background, Errand
+from MahtAILib.panel.remark import Remark
 from MahtAILib.panel.server_state import ServerState
 from MahtAILib.panel.task import Task
 from MahtAILib.panel.topics import Topic
-from MahtAILib.panel.versions import Saved, age, fetch_version, keep_and_send, keep_restored, versions_of
+from MahtAILib.panel.versions import Saved, age, fetch_version, keep_and_send, versions_of
 from MahtAILib.scene import provenance as origins
 from MahtAILib.scene.case_volumes import CaseRef
 from MahtAILib.scene.edits import is_edited, mark_edited, mark_saved, seconds_of_work
 from MahtAILib.scene.provenance import Provenance
-
-
-@dataclass(frozen=True)
-class Remark:
-    """What the reader says of a version when it is saved; ``verdict`` is agree, disagree or empty."""
-
-    author: str
-    role: str
-    verdict: str = ""
-    comment: str = ""
-
-    @property
-    def person(self) -> Person:
-        """Who says it.
-
-        Raises:
-            ExplainedError: nobody is named.
-        """
-        if not self.author.strip():
-            raise ExplainedError(_("The reader's name is missing."), _("Type your name or initials under Reader."))
-        return Person(self.author.strip(), self.role)
 
 
 class VersionsState:
@@ -84,7 +63,7 @@ class VersionsState:
         return bool(self._errands)
 
     def save(self, remark: Remark, url: str, then: Callable[[], None] = lambda: None, submit: bool = False) -> None:
-        """Save what is under review as a new version for the server at ``url``.
+        """Save what is under review as a new version for the server at ``url``, that of a case for the case's server.
 
         The edits count as saved as soon as the version is safe on this computer; ``then`` is called then.
 
@@ -102,11 +81,12 @@ class VersionsState:
         volumes = task.volumes()
         if not (volumes or origin.inputs):
             raise ExplainedError(*task.words.no_images)
+        url = url if study is None else study.server
         edited, seconds = is_edited(node), seconds_of_work(node)
         is_proposal = bool(origin.job or (origin.model and not origin.version))
         status = origins.EDITED if edited or not is_proposal else origins.ACCEPTED
         is_here = origin.server == url
-        case = study.id if study is not None and study.server == url else origin.case if is_here else ""
+        case = study.id if study is not None else origin.case if is_here else ""
         follows = is_here and origin.case in ("", case)
         label = NewLabel(
             author=person.name,
@@ -140,41 +120,6 @@ class VersionsState:
         # an edit that is made while the version is being written is not in it
         mark_saved(node)
         self._run(work, done, lambda: mark_edited(node, seconds) if edited else None)
-
-    def restore(self, version: LabelVersion, remark: Remark) -> None:
-        """Bring back what a version holds, as a new version; what is under review stays as it is until that is there.
-
-        Raises:
-            ExplainedError: nothing was done, and why.
-        """
-        connection, case, task, person = self._server.connection, self.case_of(version), self._task(), remark.person
-        if connection is None or case is None:
-            raise ExplainedError(
-                _("There is no connection to a server, so that the version cannot be read."), _("Connect first.")
-            )
-        newest = max(self.versions, key=lambda one: one.number)
-        label = NewLabel(
-            person.name,
-            person.role,
-            parent=newest.id,
-            comment=remark.comment or _("Version {number} brought back.").format(number=version.number),
-            restores=version.id,
-        )
-
-        def work(_errand: Errand[Any]) -> tuple[FlushReport, Any]:
-            return keep_restored(self._spool, connection, case, version, label, task.decode)
-
-        def done(answer: tuple[FlushReport, Any]) -> None:
-            report, opened = answer
-            self.report(report)
-            if opened is not None:
-                task.open(*opened)
-                self.message = _("What version {number} holds was saved as a new version, which is open.").format(
-                    number=version.number
-                )
-                self.changed.publish()
-
-        self._run(work, done)
 
     def send(self) -> None:
         """Send what waits on this computer."""

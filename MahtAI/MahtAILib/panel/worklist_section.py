@@ -23,7 +23,7 @@ from MahtAILib.panel.settings import Settings
 from MahtAILib.panel.task import Task
 from MahtAILib.panel.worklist_state import WorkListState, state_words, who
 from MahtAILib.scene.edits import is_edited
-from MahtAILib.sequences.assignment import SHORT_NAMES
+from MahtAILib.sequences.assignment import SHORT_NAMES, SLOTS
 
 _TYPING_MS = 250
 
@@ -83,17 +83,18 @@ class WorkListSection(Section):
     @property
     def keys(self) -> dict[str, Callable[[], None]]:
         """Key → what it does; none that Slicer's main window or its Segment Editor has."""
-        return {
+        actions: dict[str, Callable[[], None]] = {
             "Ctrl+Shift+N": self.open_next,
             "Ctrl+Shift+O": self.open_selected,
             "Ctrl+Shift+G": self._case.release,
             "Ctrl+Shift+L": self.list_again,
-            "Ctrl+Shift+F": self._search,
+            "Ctrl+Shift+F": self.ui.searchLineEdit.setFocus,
             "Ctrl+Shift+D": self._drafts.take,
             "Ctrl+Shift+U": self._decider("submit"),
             "Ctrl+Shift+Y": self._decider("approve"),
             "Ctrl+Shift+J": self._decider("reject"),
         }
+        return {key: self._unfolding(action) for key, action in actions.items()}
 
     @property
     def strategy(self) -> str:
@@ -235,9 +236,14 @@ class WorkListSection(Section):
         """What was said of the last case is not said of the next."""
         self.ui.reviewLineEdit.text = ""
 
-    def _search(self) -> None:
-        self.ui.workListCollapsibleButton.collapsed = False
-        self.ui.searchLineEdit.setFocus()
+    def _unfolding(self, action: Callable[[], None]) -> Callable[[], None]:
+        """A key works while the section is folded, too; what comes of it must be seen."""
+
+        def act() -> None:
+            self.ui.workListCollapsibleButton.collapsed = False
+            action()
+
+        return act
 
     def _folded(self, folded: bool) -> None:
         if not folded:
@@ -264,7 +270,9 @@ def _ask_about_edits(is_case: bool) -> Any:
 
 
 def _cells(case: Any, reader: str) -> tuple[str, ...]:
-    sequences = ", ".join(SHORT_NAMES.get(slot, slot) for slot in case.volumes)
+    slots = [slot for slot in SLOTS if slot in case.volumes]
+    sequences = _("all {count}").format(count=len(SLOTS)) if len(slots) == len(SLOTS) else ""
+    sequences = sequences or ", ".join(SHORT_NAMES.get(slot, slot) for slot in slots or case.volumes)
     return (
         str(case.number),
         case.name,

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
-from ceph_kit import ceph_volume
+from ceph_kit import GRIDS as PLANES
+from ceph_kit import pixels, proposal
 from kit.event_loop import spin
 from kit.scene_context import SlicerContext
 from panel_kit import Reader
 from scene_kit import GRIDS, add_volume
+from stand_in_server import TOKEN, StandIn
 from test_panel_worklist import boris, cases, start, work_server
-from worklist_kit import ANNA, Worker, boxes, connect_as, make_case, make_study, save_as
+from worklist_kit import ANNA, Worker, boxes, connect_as, make_case
 
-from MahtAILib.client.cases import list_labels
+from MahtAILib.client import nrrd
+from MahtAILib.client.cases import NewLabel, add_label, list_labels
 from MahtAILib.client.connection import Connection
-from MahtAILib.client.worklist import read_case
+from MahtAILib.client.markups import encode_markups
+from MahtAILib.client.worklist import claim, read_case
 from server_process import ServerProcess
 from studies import FAST, synthetic_study
 from tiny_bundle import write_tiny_bundle
@@ -96,8 +102,10 @@ def test_every_way_has_a_key_and_each_tooltip_names_its_own(
     assert set(widgets) == set(keys)
     for key, widget in widgets.items():
         assert f"({key})" in widget.toolTip
+    ui.workListCollapsibleButton.collapsed = True
     keys["Ctrl+Shift+N"]()
     worker.wait()
+    assert not ui.workListCollapsibleButton.collapsed
     assert worker.cases.case.ref.id == cases[0]["id"]
     worker.place(boxes(GEOMETRY))
     keys["Ctrl+Shift+U"]()
@@ -131,8 +139,6 @@ def test_the_reader_s_own_images_stay_and_are_no_case(
 def test_a_case_that_somebody_else_holds_can_be_looked_at(
     start: Callable[..., Worker], cases: list[dict[str, Any]], boris: Connection
 ) -> None:
-    from MahtAILib.client.worklist import claim
-
     claim(boris, cases[1]["id"])
     worker = start()
     assert worker.ui.caseTable.item(1, 4).text() == "Boris"
@@ -159,13 +165,11 @@ def test_a_case_is_given_back_and_no_case_is_left(
 def test_waiting_for_a_case_is_cancelled_and_the_open_one_stays(
     start: Callable[..., Worker], cases: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, boris: Connection
 ) -> None:
-    import threading
-
     worker = start()
     worker.next()
     worker.cases.ahead.forget()
     worker.cases.files._folder = worker.cases.files._folder / "empty"
-    go, download = threading.Event(), Connection.download
+    go, download = Event(), Connection.download
 
     def slow(connection: Connection, path: str, *more: Any, **options: Any) -> bytes:
         go.wait(20)
@@ -181,21 +185,44 @@ def test_waiting_for_a_case_is_cancelled_and_the_open_one_stays(
     spin(lambda: read_case(boris, cases[1]["id"]).holder == "", 10, "the claimed case to be given back")
 
 
-def test_a_cephalogram_of_the_work_list_is_opened_for_cephalometry(
-    start: Callable[..., Worker], work_server: ServerProcess
+def test_a_case_is_saved_for_its_own_server_whichever_is_connected(
+    start: Callable[..., Worker], cases: list[dict[str, Any]], work_server: ServerProcess, boris: Connection
 ) -> None:
-    array, geometry = ceph_volume()
-    from MahtAILib.client import nrrd
-
-    with work_server.client() as client:
-        data = {"ceph": nrrd.encode(array, geometry.ijk_to_ras)}
-        case = make_case(client, data, "Cephalogram 1", task="cephalometry")
     worker = start()
-    worker.reader.panel.choose_task("cephalometry")
+    worker.next()
+    worker.place(boxes(GEOMETRY))
+    with StandIn() as other:
+        worker.reader.connect(other.url, TOKEN)
+        worker.wait()
+        worker.press("submit")
+        assert "kept on this computer" in worker.said("decisionLabel")
+        assert other.state.labels == [] and other.state.volumes == {}
+        assert worker.reader.panel.versions.waiting == 1
+        worker.reader.connect(work_server.url)
+        worker.wait()
+    assert read_case(boris, cases[0]["id"]).state == "submitted"
+    assert worker.reader.panel.versions.waiting == 0
+
+
+def test_a_cephalogram_of_the_work_list_is_opened_for_cephalometry(
+    start: Callable[..., Worker], work_server: ServerProcess, boris: Connection
+) -> None:
+    plane = PLANES["as Slicer loads it"]
+    with work_server.client() as client:
+        data = {"ceph": nrrd.encode(pixels(), plane)}
+        case = make_case(client, data, "Patient 1", task="cephalometry")
+        other = make_case(client, {"ceph": nrrd.encode(pixels()[::-1], plane)}, "Patient 2", task="cephalometry")
+    add_label(boris, case["id"], encode_markups(proposal()), NewLabel("Boris", "radiologist"), str(uuid4()))
+    worker = start()
+    panel = worker.reader.panel
+    panel.choose_task("cephalometry")
     worker.wait()
     worker.next()
     assert worker.cases.case.ref.id == case["id"]
-    assert worker.reader.panel.ceph.image.node.GetName() == "Cephalogram Cephalogram 1"
-    np.testing.assert_array_equal(worker.reader.panel.ceph.image.take().image.array, array)
-    assert worker.reader.panel.ceph.image.volumes()["ceph"].identify() == case["volumes"]["ceph"]
-    assert make_study and save_as
+    assert panel.ceph.image.node.GetName() == "Cephalogram Patient 1"
+    np.testing.assert_array_equal(panel.ceph.image.take().image.array, pixels())
+    assert panel.ceph.image.volumes()["ceph"].identify() == case["volumes"]["ceph"]
+    assert panel.task().provenance.case == case["id"] and panel.task().node is not None
+    worker.next()
+    assert worker.cases.case.ref.id == other["id"] and panel.task().node is None
+    assert len(panel.ceph.image.candidates()) == 1

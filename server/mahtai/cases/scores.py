@@ -199,9 +199,7 @@ class Scores:
             other = _result(session, self._desk.check(bundle.id, inputs, MIRRORED)) if mirrored else None
         if plain is None:
             return
-        rows: list[tuple[str, float | None, dict[str, Any]]] = [
-            ("error", _expected_error(plain.summary or {}), {})
-        ]
+        rows: list[tuple[str, float | None, dict[str, Any]]] = [("error", _expected_error(plain.summary or {}), {})]
         descriptor = _descriptor(plain.summary or {})
         rows.append(("descriptor", None, {"values": descriptor}))
         if other is not None:

@@ -43,6 +43,10 @@ _ATTRIBUTES = (
     *PADDING_ATTRIBUTES,
     *PIXEL_SIZE_ATTRIBUTES,
 )
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_META_BYTES = 4096
+"""The file meta group, which names the transfer syntax, lies within so many bytes."""
+
 _FIRST_GROUPS = (b"\x02\0", b"\x08\0", b"\0\x08")
 """With which a bare data set begins: the file meta group, or group 8 in either byte order."""
 
@@ -102,6 +106,10 @@ def _parsed(content: bytes) -> Dataset | None:
     """The data set if the bytes are a DICOM image, None if they are something else."""
     if not looks_like_dicom(content):
         return None
+    if _DEFLATED in content[:_META_BYTES]:  # it would be unpacked whole, however large it claims to be
+        raise VolumeError(
+            "A DICOM file is deflated, which this server does not unpack.", "Export it without deflation."
+        )
     with damage_named("A DICOM file is damaged."):
         # reading nothing else keeps names out of memory, and out of pydicom's warnings
         dataset = pydicom.dcmread(BytesIO(content), force=True, specific_tags=list(_ATTRIBUTES))
