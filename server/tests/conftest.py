@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from server_process import ServerProcess, put_volume
+from server_process import ServerProcess, StartServer, put_volume
 from shared_data import shared_data
 from studies import synthetic_study
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from postgresql import PostgreSQL
 
 __all__ = ["shared_data"]
-
-StartServer = Callable[..., ServerProcess]
 
 
 @pytest.fixture(scope="session")

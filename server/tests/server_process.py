@@ -195,3 +195,7 @@ def server_events(client: httpx.Client, job: str) -> Iterator[tuple[str, dict[st
                 name = line.removeprefix("event: ")
             elif line.startswith("data: "):
                 yield name, json.loads(line.removeprefix("data: "))
+
+
+StartServer = Callable[..., ServerProcess]
+"""Starts servers that a test may stop, kill or starve; see the fixture ``start_server``."""

@@ -19,7 +19,6 @@ import pydicom
 import pytest
 from PIL import Image
 
-from conftest import StartServer
 from import_kit import run_import, volumes, write_nifti, write_study
 from mahtai.cases_import import run as whole_run
 from mahtai.cases_import import sending
@@ -27,7 +26,7 @@ from mahtai.cases_import.find import find_studies
 from mahtai.cases_import.names import readable
 from mahtai.cases_import.walk import LINK, walk
 from mahtai.volumes.volume import Volume
-from server_process import ServerProcess
+from server_process import ServerProcess, StartServer
 from test_cases_import_dicom import series
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX file system")

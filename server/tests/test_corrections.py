@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import httpx
 import numpy as np
 import pytest
 
 from MahtAILib.client import nrrd
 from MahtAILib.client.segmentation import decode
-from server_process import ServerProcess, finished, start_job
+from server_process import StartServer, finished, start_job
 from studies import FAST
 from test_api_access import problem
 from test_api_inferences import upload_study
 
-StartServer = Callable[..., ServerProcess]
 BOX = (slice(10, 34), slice(12, 40), slice(8, 30))
 
 

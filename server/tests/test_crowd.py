@@ -14,11 +14,10 @@ from typing import Any
 
 import httpx
 
-from conftest import StartServer
 from crowd import Accepted, Annotator, double_claims, let_work
 from fleet_kit import FleetKit
 from postgresql import PostgreSQL
-from server_process import ServerProcess, finished, put_volume, sha256
+from server_process import ServerProcess, StartServer, finished, put_volume, sha256
 from studies import synthetic_study
 from test_cases import make_case
 

@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
 from contextlib import closing
 
 import httpx
@@ -18,6 +17,7 @@ import pytest
 from MahtAILib.client import nrrd
 from server_process import (
     ServerProcess,
+    StartServer,
     finished,
     job_state,
     put_volume,
@@ -29,7 +29,6 @@ from studies import FAST, SLOW, affine
 from test_api_access import problem
 from test_api_inferences import upload_study
 
-StartServer = Callable[..., ServerProcess]
 posix_only = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="uses a service of the Linux kernel")
 

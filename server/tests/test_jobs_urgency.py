@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -11,13 +10,11 @@ import pytest
 
 from mahtai.volumes.segmentation_file import decode_segmentation
 from MahtAILib.client import nrrd
-from server_process import ServerProcess, finished, job_state, put_volume, start_job, wait_until
+from server_process import StartServer, finished, job_state, put_volume, start_job, wait_until
 from studies import FAST, SLOW, affine, synthetic_study
 from test_api_access import problem
 from test_api_inferences import upload_study
 from test_jobs import running, slow_job
-
-StartServer = Callable[..., ServerProcess]
 
 
 def unattended(client: httpx.Client, seed: int) -> str:

@@ -19,11 +19,10 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from conftest import StartServer
 from grids import from_sitk
 from MahtAILib.client import nrrd
 from monai_label_wire import Answer, StockClient, form_bytes
-from server_process import ServerProcess, put_volume, wait_until
+from server_process import ServerProcess, StartServer, put_volume, wait_until
 from studies import CHANNELS, FAST, SHAPE, SLOW, affine, synthetic_study
 from test_cases import make_case
 

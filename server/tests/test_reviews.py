@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from conftest import StartServer
 from mahtai.volumes.geometry import Geometry
 from mahtai.volumes.segmentation_file import decode_segmentation
 from MahtAILib.client.segmentation import Segment, Segmentation, encode
-from server_process import finished, put_volume, start_job
+from server_process import StartServer, finished, put_volume, start_job
 from studies import FAST, SHAPE, affine, label_file, synthetic_study
 from test_api_access import problem
 from test_cases import make_case

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from conftest import StartServer
-from server_process import put_volume, wait_until
+from server_process import StartServer, put_volume, wait_until
 from studies import synthetic_study
 from test_cases import make_case
 

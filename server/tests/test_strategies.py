@@ -8,9 +8,8 @@ import httpx
 import numpy as np
 import pytest
 
-from conftest import StartServer
 from mahtai.cases.strategies import STRATEGIES, Evidence, UnknownStrategy, rank
-from server_process import ServerProcess, put_volume, wait_until
+from server_process import ServerProcess, StartServer, put_volume, wait_until
 from studies import TASK, label_file, synthetic_study
 from test_api_access import problem
 from test_cases import make_case

@@ -10,8 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from conftest import StartServer
-from server_process import ServerProcess, put_volume, wait_until
+from server_process import ServerProcess, StartServer, put_volume, wait_until
 from studies import label_file, synthetic_study
 from test_api_access import problem
 from test_cases import make_case
