@@ -6,7 +6,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DATABASES = ("sqlite:", "postgresql:", "postgres:", "postgresql+psycopg:")
 ALONE = "local"
 """Name of a server that shares its tables with no other."""
+
+SWITCH = ("on", "off")
 
 _MIB = 1024**2
 
@@ -54,6 +56,21 @@ class Settings:
         lease_s: seconds for which a case is somebody's, unless they go on.
         second_reader: whether somebody else than the author approves a label.
         log_level: one of ``LOG_LEVELS``.
+        accounts: whether people sign in; without, whoever has the one token is let in, as suits one computer.
+        totp_required: whether a code is wanted beside every password.
+        session_idle_s: seconds without a request of its user after which a session ends.
+        access_token_s: seconds that an access token of a session lasts before it has to be renewed.
+        tls_certificate, tls_key: PEM files; the certificate may be followed by those that signed it.
+        tls_oldest: oldest version of TLS that is spoken.
+        key_file, key, key_command: where the master key for data at rest is from; at most one of them.
+        audit: whether is recorded who did what.
+        requests_per_s: of one account or address, before it has to wait.
+        jobs_per_user: accepted and unfinished inferences of one account at most.
+        connections_per_address: open at once.
+        oidc_issuer, oidc_client, oidc_secret_file, oidc_redirect: the hospital's own sign-in, and what it knows this
+            server by; ``oidc_redirect`` is the address under which browsers reach this server.
+        oidc_role_claim, oidc_roles: claim that holds the roles, and which of its values is which role here.
+        oidc_ca_file: certificates to trust when talking to the issuer, instead of the system's.
     """
 
     host: str
@@ -72,6 +89,27 @@ class Settings:
     lease_s: int = 600
     second_reader: bool = True
     log_level: str = "info"
+    accounts: bool = False
+    totp_required: bool = False
+    session_idle_s: int = 900
+    access_token_s: int = 300
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_oldest: str = "1.3"
+    key_file: Path | None = None
+    key: str | None = field(default=None, repr=False)
+    key_command: str | None = None
+    audit: bool = True
+    requests_per_s: int = 200
+    jobs_per_user: int = 64
+    connections_per_address: int = 100
+    oidc_issuer: str | None = None
+    oidc_client: str | None = None
+    oidc_secret_file: Path | None = None
+    oidc_redirect: str | None = None
+    oidc_role_claim: str = "roles"
+    oidc_roles: tuple[tuple[str, str], ...] = ()
+    oidc_ca_file: Path | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
@@ -89,9 +127,10 @@ class Settings:
                 f"MAHTAI_DATABASE_URL begins with {database_url.split(':')[0][:20]!r}.",
                 "It is the address of a PostgreSQL database, such as postgresql://user:password@host/mahtai.",
             )
+        host = variables.text("host", "127.0.0.1")
         is_alone = database_url.startswith("sqlite")
         return cls(
-            host=variables.text("host", "127.0.0.1"),
+            host=host,
             port=port,
             data_dir=data_dir,
             config_dir=variables.path("config_dir", Path(platformdirs.user_config_dir("MahtAI", appauthor=False))),
@@ -105,8 +144,31 @@ class Settings:
             max_waiting_jobs=variables.number("max_waiting_jobs", cls.max_waiting_jobs, 1, 10_000),
             engine_stall_s=float(variables.number("engine_stall_s", int(cls.engine_stall_s), 1, 86_400)),
             lease_s=variables.number("lease_s", cls.lease_s, 1, 86_400),
-            second_reader=variables.choice("second_reader", "on", ("on", "off")) == "on",
+            second_reader=variables.choice("second_reader", "on", SWITCH) == "on",
             log_level=variables.choice("log_level", "info", LOG_LEVELS),
+            accounts=variables.choice("accounts", "off" if host in LOOPBACK else "on", SWITCH) == "on",
+            totp_required=variables.choice("totp", "optional", ("optional", "required")) == "required",
+            session_idle_s=variables.number("session_idle_s", cls.session_idle_s, 1, 86_400),
+            access_token_s=variables.number("access_token_s", cls.access_token_s, 1, 3600),
+            tls_certificate=variables.optional_path("tls_certificate"),
+            tls_key=variables.optional_path("tls_key"),
+            tls_oldest=variables.choice("tls_oldest", "1.3", ("1.2", "1.3")),
+            key_file=variables.optional_path("key_file"),
+            key=variables.optional("key"),
+            key_command=variables.optional("key_command"),
+            audit=variables.choice("audit", "on", SWITCH) == "on",
+            requests_per_s=variables.number("requests_per_s", cls.requests_per_s, 1, 1_000_000),
+            jobs_per_user=variables.number("jobs_per_user", cls.jobs_per_user, 1, 10_000),
+            connections_per_address=variables.number(
+                "connections_per_address", cls.connections_per_address, 1, 1_000_000
+            ),
+            oidc_issuer=variables.optional("oidc_issuer"),
+            oidc_client=variables.optional("oidc_client"),
+            oidc_secret_file=variables.optional_path("oidc_secret_file"),
+            oidc_redirect=variables.optional("oidc_redirect"),
+            oidc_role_claim=variables.text("oidc_role_claim", cls.oidc_role_claim),
+            oidc_roles=variables.pairs("oidc_roles"),
+            oidc_ca_file=variables.optional_path("oidc_ca_file"),
         )
 
     @property
@@ -145,6 +207,11 @@ class Settings:
         return self.database_url.startswith("sqlite")
 
     @property
+    def secrets_dir(self) -> Path:
+        """Keys that the server made for itself, beside the data that they belong to."""
+        return self.data_dir / "secrets"
+
+    @property
     def jobs_url(self) -> str:
         """Where a server alone keeps its durable workflows: a file beside the tables."""
         return f"sqlite:///{(self.data_dir / 'jobs.sqlite').as_posix()}"
@@ -181,6 +248,23 @@ class _Variables:
     def path(self, name: str, default: Path) -> Path:
         given = self._given(name)
         return (default if given is None else Path(given)).expanduser().absolute()
+
+    def optional(self, name: str) -> str | None:
+        given = self._given(name)
+        return None if given is None else str(given)
+
+    def optional_path(self, name: str) -> Path | None:
+        given = self._given(name)
+        return None if given is None else Path(given).expanduser().absolute()
+
+    def pairs(self, name: str) -> tuple[tuple[str, str], ...]:
+        """``theirs=ours,theirs=ours``."""
+        pairs = [pair.partition("=") for pair in self.text(name, "").split(",") if pair.strip()]
+        if any(not theirs.strip() or not ours.strip() for theirs, _, ours in pairs):
+            raise SettingsError(
+                f"MAHTAI_{name.upper()} is not understood.", "It looks like theirs=radiologist,others=annotator."
+            )
+        return tuple((theirs.strip(), ours.strip()) for theirs, _, ours in pairs)
 
     def paths(self, name: str, default: tuple[Path, ...]) -> tuple[Path, ...]:
         given = self._given(name)

@@ -24,6 +24,8 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from mahtai.db.sealed import SealedJson, SealedText
+
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -117,6 +119,7 @@ class InferenceRow(Base):
     stage: Mapped[str | None] = mapped_column(String(64))
     fraction: Mapped[float | None] = mapped_column(Float)
     preview: Mapped[int | None] = mapped_column(Integer)
+    requested_by: Mapped[str | None] = mapped_column(String(200))
     created_at: Mapped[datetime] = mapped_column(default=now)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -178,6 +181,7 @@ class CaseRow(Base):
     patient: Mapped[int | None] = mapped_column(ForeignKey("patients.number"), index=True)
     state: Mapped[str] = mapped_column(String(16), default="new")
     priority: Mapped[int] = mapped_column(Integer, default=0)
+    team: Mapped[str | None] = mapped_column(String(64))
     assignee: Mapped[str | None] = mapped_column(String(200))
     holder: Mapped[str | None] = mapped_column(String(200))
     lease: Mapped[str | None] = mapped_column(Identifier)
@@ -197,7 +201,7 @@ class CaseSourceRow(Base):
     __tablename__ = "case_sources"
 
     case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"), primary_key=True)
-    source: Mapped[dict[str, Any]]
+    source: Mapped[Any] = mapped_column(SealedJson("case_sources.source"))
 
 
 class CaseEventRow(Base):
@@ -215,7 +219,7 @@ class CaseEventRow(Base):
     before: Mapped[str] = mapped_column(String(16))
     after: Mapped[str] = mapped_column(String(16))
     version: Mapped[str | None] = mapped_column(Identifier)
-    comment: Mapped[str] = mapped_column(Text, default="")
+    comment: Mapped[str] = mapped_column(SealedText("case_events.comment"), default="")
 
 
 class ReviewRow(Base):
@@ -232,7 +236,7 @@ class ReviewRow(Base):
     role: Mapped[str] = mapped_column(String(32))
     verdict: Mapped[str] = mapped_column(String(16))
     ai_verdict: Mapped[str | None] = mapped_column(String(16))
-    comment: Mapped[str] = mapped_column(Text, default="")
+    comment: Mapped[str] = mapped_column(SealedText("reviews.comment"), default="")
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -320,7 +324,7 @@ class LabelVersionRow(Base):
     model_sha256: Mapped[str | None] = mapped_column(Sha256)
     seconds_of_work: Mapped[float | None] = mapped_column(Float)
     verdict: Mapped[str | None] = mapped_column(String(16))
-    comment: Mapped[str] = mapped_column(Text, default="")
+    comment: Mapped[str] = mapped_column(SealedText("label_versions.comment"), default="")
     tools: Mapped[dict[str, Any]]
     parts: Mapped[dict[str, Any]]
     against_proposal: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
