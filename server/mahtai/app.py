@@ -13,11 +13,14 @@ from importlib import import_module
 
 import uvicorn
 from anyio import to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from mahtai import __version__
 from mahtai.api import openapi, problems
-from mahtai.api.gate import AccessLog, Gate
+from mahtai.api.access_log import AccessLog
+from mahtai.api.calls import Calls
+from mahtai.api.gate import Gate, confirm
+from mahtai.api.recording import Recording
 from mahtai.api.routers import ROUTERS
 from mahtai.api.services import Services
 from mahtai.cases.studies import Cases
@@ -52,13 +55,21 @@ def create_app(services: Services | None = None, close: Callable[[], None] = lam
         yield
         await to_thread.run_sync(close)
 
-    app = FastAPI(title="MahtAI", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="MahtAI",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(confirm)],
+    )
     app.state.services = services
+    app.state.recording = Recording(services.audit, services.settings.accounts) if services is not None else None
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app)
     openapi.install(app)
-    app.add_middleware(Gate)
+    app.add_middleware(Gate, calls=Calls(ROUTERS))
     app.add_middleware(AccessLog)  # the one added last is the outermost
     return app
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mahtai.api.rates import Rates
 from mahtai.api.services import Services
 from mahtai.cases.drafts import Drafts
 from mahtai.cases.feedback import feedback
@@ -16,13 +17,18 @@ from mahtai.cases.patients import Patients
 from mahtai.cases.reviews import Reviews
 from mahtai.cases.scores import Scores
 from mahtai.cases.studies import Cases
+from mahtai.cases.visibility import Visibility
 from mahtai.foundation import open_foundation
 from mahtai.jobs.orders import OrderDesk
 from mahtai.models.versions import ModelVersions
-from mahtai.security.token import load_or_create
+from mahtai.security.people import SESSION_KEY, open_people
+from mahtai.security.secret_file import secret_of
 from mahtai.settings import Settings
 from mahtai.training.processes import Trainings
 from mahtai.training.trials import Trials
+
+ADDRESSES_SHARE = 10
+"""Accounts whose requests may come from one address, as from a ward behind a router."""
 
 
 def open_services(settings: Settings) -> tuple[Services, Callable[[], None]]:
@@ -34,9 +40,9 @@ def open_services(settings: Settings) -> tuple[Services, Callable[[], None]]:
     Raises:
         MahtaiError: the token, the database or the disk cannot be used.
     """
-    token = load_or_create(settings.config_dir)
     base = open_foundation(settings)
     database, store, intake = base.database, base.store, base.intake
+    people = open_people(settings, database, secret_of(settings.secrets_dir / SESSION_KEY))
     labels = Labels(database, store)
     cases = Cases(database, intake, Patients(store, settings.data_dir))
     leases = Leases(database, settings.lease_s)
@@ -46,7 +52,14 @@ def open_services(settings: Settings) -> tuple[Services, Callable[[], None]]:
     trials = Trials(database, store, base.catalogue, base.jobs.submit_unattended)
     services = Services(
         settings=settings,
-        token=token,
+        authentication=people.authentication,
+        accounts=people.accounts,
+        signing_in=people.signing_in,
+        sessions=people.sessions,
+        api_tokens=people.api_tokens,
+        visibility=Visibility(database),
+        rates=Rates(settings.requests_per_s),
+        address_rates=Rates(ADDRESSES_SHARE * settings.requests_per_s),
         catalogue=base.catalogue,
         intake=intake,
         jobs=base.jobs,
@@ -64,6 +77,7 @@ def open_services(settings: Settings) -> tuple[Services, Callable[[], None]]:
         trainings=trainings,
         trials=trials,
         check_database=database.check,
+        hospital=people.hospital,
     )
     trials.start()
 

@@ -1,45 +1,51 @@
-"""Who a request comes from."""
+"""Who a request comes from, as the gate found it."""
 
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import unquote
 
-from fastapi import Depends, Header
+from fastapi import Depends, Header, Request
 
-from mahtai.cases.person import NOBODY_NAMED, ROLES, Person
-from mahtai.errors import MahtaiError
+from mahtai.cases.person import ROLES, Person
+from mahtai.security.authentication import Principal
 
 LONGEST_NAME = 200
 
 
-class WrongPerson(MahtaiError):
-    """The headers name nobody that can be."""
-
-    kind = "person"
-    title = "It is not clear who asks"
-    status = 422
+def principal(request: Request) -> Principal:
+    """Who acts, and in which session."""
+    found = request.scope["mahtai.principal"]
+    assert isinstance(found, Principal)
+    return found
 
 
 def acting(
-    mahtai_user: Annotated[str | None, Header(description="Name of the reader, percent-encoded UTF-8.")] = None,
-    mahtai_role: Annotated[str | None, Header(description=f"One of {', '.join(ROLES)}.")] = None,
+    request: Request,
+    mahtai_user: Annotated[
+        str | None, Header(description="Name of the reader, percent-encoded UTF-8; only where nobody signs in.")
+    ] = None,
+    mahtai_role: Annotated[str | None, Header(description=f"One of {', '.join(ROLES)}; likewise.")] = None,
 ) -> Person:
-    """The person that the headers name.
+    """The person who acts. The headers are read by the gate; here they are described."""
+    return principal(request).person
 
-    Raises:
-        WrongPerson: an unknown role, or a name that cannot be stored.
-    """
-    name = NOBODY_NAMED.name if mahtai_user is None else unquote(mahtai_user, errors="replace").strip()
-    role = NOBODY_NAMED.role if mahtai_role is None else mahtai_role
-    if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
-        raise WrongPerson(
-            "The name of the reader is empty, too long, or has characters that cannot be shown.",
-            f"Give a name of up to {LONGEST_NAME} characters.",
-        )
-    if role not in ROLES:
-        raise WrongPerson(f"The role {role[:50]!r} is not known.", f"It is one of: {', '.join(ROLES)}.")
-    return Person(name, role)
+
+def address_of(request: Request) -> str:
+    """Where a request came from."""
+    return "" if request.client is None else request.client.host[:64]
+
+
+def is_about(request: Request, kind: str, name: str) -> None:
+    """Tell the record what a request was about, where its path does not."""
+    request.scope["mahtai.object"] = f"{kind}/{name}"
+
+
+def requested_by(person: Person) -> str | None:
+    """Under whose name a job goes into the line; None where nobody signs in."""
+    return None if person.account is None else person.name
 
 
 Acting = Annotated[Person, Depends(acting)]
+ActingIn = Annotated[Principal, Depends(principal)]
+"""With the session."""
+FromAddress = Annotated[str, Depends(address_of)]

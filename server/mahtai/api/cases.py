@@ -6,10 +6,10 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import ConfigDict, Field, field_validator
 
-from mahtai.api.acting import Acting
+from mahtai.api.acting import Acting, is_about
 from mahtai.api.forms import EXAMPLE_HASH, Answer, Form, Identifier, Name, Sha256, Slug, Text
 from mahtai.api.openapi import problems
 from mahtai.api.services import Called
@@ -22,6 +22,7 @@ PRIORITY = 1_000_000
 
 router = APIRouter(prefix="/v1/cases", tags=["cases"], responses=problems(401))
 
+TeamName = Annotated[Text, Field(min_length=1, max_length=64)]
 Priority = Annotated[int, Field(ge=-PRIORITY, le=PRIORITY, description="The higher, the sooner.")]
 
 
@@ -48,6 +49,7 @@ class CaseIn(Form):
     )
     priority: Priority = 0
     assignee: Name | None = Field(None, description="For whom it is meant.")
+    team: TeamName | None = Field(None, description="Whose it is; without, everybody's.")
     source: dict[str, Any] | None = Field(None, description="Where it comes from, such as UIDs; kept apart.")
 
     @field_validator("source")
@@ -85,6 +87,7 @@ class CaseOut(Answer):
     task: str
     volumes: dict[str, str]
     reference: str = Field(description="Slot whose voxel grid the labels lie on.")
+    team: str | None = Field(description="Whose it is; null for everybody's.")
     patient: str | None = Field(description="Tells nothing of the patient, but the same one has the same.")
     split: Split = Field(description="What the patient's cases are for; `none`: neither training nor test.")
     state: State = Field(description="`claimed` is a new case that somebody holds.")
@@ -122,6 +125,7 @@ class CaseChange(Form):
         None, description="Empty: for nobody in particular."
     )
     priority: Priority | None = None
+    team: Annotated[Text, Field(max_length=64)] | None = Field(None, description="Empty: for everybody.")
 
 
 class SourceOut(Answer):
@@ -158,9 +162,12 @@ class EventsOut(Answer):
         **problems(409, 422, 503, 507),
     },
 )
-def create_case(wanted: CaseIn, response: Response, services: Called, person: Acting) -> CaseOut:
+def create_case(wanted: CaseIn, request: Request, response: Response, services: Called, person: Acting) -> CaseOut:
     """Make a case of volumes that were uploaded before."""
+    services.visibility.require_volumes(person, wanted.volumes.values())
     case, is_new = services.cases.create(wanted.new_case(), person)
+    services.visibility.require(person, {"case": case.id})  # made before with the same key, and moved since
+    is_about(request, "case", case.id)
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"/v1/cases/{case.id}"
     return CaseOut.of(case)
@@ -169,6 +176,7 @@ def create_case(wanted: CaseIn, response: Response, services: Called, person: Ac
 @router.get("", responses=problems(422))
 def list_cases(
     services: Called,
+    person: Acting,
     limit: Annotated[int, Query(ge=1, le=PAGE)] = PAGE,
     before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="`next` of the page before.")] = None,
     volume: Annotated[
@@ -187,7 +195,7 @@ def list_cases(
 ) -> CasesOut:
     """Cases, the newest first."""
     wanted = Filter(limit, before, volume, tuple(state or ()), task, assignee, holder, split, search, hard, removed)
-    found = services.cases.list(wanted)
+    found = services.cases.list(wanted, person)
     return CasesOut(cases=[CaseOut.of(case) for case in found], next=found[-1].number if len(found) == limit else None)
 
 

@@ -74,7 +74,9 @@ class DraftsOut(Answer):
 @router.put("/{session}", responses=problems(404, 422, 503, 507))
 def keep_draft(case: str, session: Session, wanted: DraftIn, services: Called, person: Acting) -> DraftOut:
     """Keep the newest state of an editing session; it replaces that session's last one and no other."""
-    return DraftOut.of(services.drafts.keep(case, session, wanted.new_draft(), person))
+    draft = wanted.new_draft()
+    services.visibility.require_volumes(person, [draft.content])
+    return DraftOut.of(services.drafts.keep(case, session, draft, person))
 
 
 @router.get("", responses=problems(404))

@@ -1,171 +1,218 @@
-"""What every request passes first: the access log, the limit on its size, the token. Closed unless opened here."""
+"""What every request passes first: who is it, may they, is it for them, is it not too much; and the record of it.
+
+Closed unless the table of permissions opens it (``security/permissions.json``).
+"""
 
 from __future__ import annotations
 
-import logging
-import time
-from http import HTTPStatus
 from urllib.parse import quote
 
+from anyio import to_thread
+from fastapi import Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mahtai.api.body_size import TAKES_FILE, small_body
+from mahtai.api.calls import Calls, Found
 from mahtai.api.problems import problem_response
-from mahtai.cases.intake import TooLarge
+from mahtai.api.rates import Rates
+from mahtai.api.recording import RecordFailed, Recording
+from mahtai.api.services import Services
 from mahtai.errors import MahtaiError
-from mahtai.security.token import is_valid
-
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
-"""Paths that need no token; everything else does, also what does not exist."""
-
-MAX_JSON_BYTES = 1 << 20
+from mahtai.security.authentication import Principal, WrongToken
 
 MONAI_LABEL = "/monailabel"
 """Clients of MONAI Label have the token in their address behind this, because they send no header with every call."""
 
-_VOLUMES = "/v1/volumes/"
-_FORMS = tuple(f"{MONAI_LABEL}/{resource}/" for resource in ("datastore", "session", "infer"))
-_INFERENCES, _CORRECTIONS = "/v1/inferences/", "/corrections"
+DESCRIPTION = "description"
 
-_log = logging.getLogger("mahtai.access")
-
-
-class WrongToken(MahtaiError):
-    """No token, or another one than this server's."""
-
-    kind = "wrong-token"
-    title = "The access token is missing or wrong"
-    status = 401
+UPLOAD = "PUT /v1/volumes/{sha256}"
+"""Names what is not there yet."""
 
 
-class AccessLog:
-    """One line a request: method, route template, status, milliseconds. No address, no id, no name."""
+class NotAllowed(MahtaiError):
+    """The account's role or the token's scope does not allow it."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    kind = "not-allowed"
+    title = "Your account does not allow this"
+    status = 403
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and note how it went."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        status = HTTPStatus.INTERNAL_SERVER_ERROR.value
-        started = time.perf_counter()
 
-        async def note(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
+class TooManyRequests(MahtaiError):
+    """More requests than one account or address may send."""
 
-        try:
-            await self.app(scope, receive, note)
-        finally:
-            template = getattr(scope.get("route"), "path", "-")
-            # monitors ask every few seconds; that is of no interest to anybody
-            level = logging.DEBUG if scope["path"] in OPEN_PATHS else logging.INFO
-            milliseconds = 1000 * (time.perf_counter() - started)
-            _log.log(level, "%s %s %d %.1f ms", scope["method"], template, status, milliseconds)
+    kind = "too-many-requests"
+    title = "Too many requests"
+    status = 429
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__("More requests came from you than the server takes.", "Nothing was done. Try again soon.")
+        self.wait_s = wait_s
 
 
 class Gate:
-    """Lets through who has the token, and bodies of a size that their route can want."""
+    """Lets through who may, and puts it on record."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, calls: Calls) -> None:
         self.app = app
+        self._calls = calls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401 or 413, or pass the request on."""
+        """Answer with a problem document, or pass the request on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        passage = _Passage(scope, self._calls)
         try:
-            if scope["path"] not in OPEN_PATHS and not _takes_token_out(scope):
-                _check_token(scope)
-            if not _takes_file(scope):
-                receive = await _small_body(scope, receive)
+            await passage.admit()
+            if passage.found is None or passage.found.name not in TAKES_FILE:
+                receive = await small_body(scope, receive)
         except MahtaiError as error:
-            response = problem_response(error, MONAI_LABEL if _is_monai_label(scope) else scope["path"])
-            if error.status == HTTPStatus.UNAUTHORIZED:
-                response.headers["WWW-Authenticate"] = 'Bearer realm="MahtAI"'
-            await response(scope, receive, send)
+            await passage.refuse(error, receive, send)
             return
-        await self.app(scope, receive, send)
+        await self.app(scope, receive, passage.recorded(send))
 
 
-def _takes_file(scope: Scope) -> bool:
-    """Whether the route reads a body of its own size, which it limits itself."""
-    method, path = scope["method"], scope["path"]
-    if _is_monai_label(scope):
-        return bool(path.startswith(_FORMS))
-    if method == "PUT":
-        return bool(path.startswith(_VOLUMES))
-    return bool(method == "POST" and path.startswith(_INFERENCES) and path.endswith(_CORRECTIONS))
+class _Passage:
+    """One request on its way through the gate."""
 
+    def __init__(self, scope: Scope, calls: Calls) -> None:
+        self.scope = scope
+        self.found: Found | None = None
+        self.principal: Principal | None = None
+        self._services: Services = scope["app"].state.services
+        self._calls = calls
+        self._is_monai_label = scope["path"].startswith(f"{MONAI_LABEL}/")
 
-def _is_monai_label(scope: Scope) -> bool:
-    return bool(scope["path"].startswith(f"{MONAI_LABEL}/"))
+    async def admit(self) -> None:
+        """Find out who it is, and let them through or not.
 
-
-def _takes_token_out(scope: Scope) -> bool:
-    """Whether the path holds the token; without it from here on, so that no log and no answer can show it."""
-    if not _is_monai_label(scope):
-        return False
-    presented, slash, rest = scope["path"].removeprefix(f"{MONAI_LABEL}/").partition("/")
-    if not is_valid(presented, scope["app"].state.services.token):
-        return False
-    scope["path"] = MONAI_LABEL + slash + rest
-    scope["raw_path"] = quote(scope["path"]).encode("ascii")
-    return True
-
-
-def _check_token(scope: Scope) -> None:
-    scheme, _, presented = Headers(scope=scope).get("authorization", "").partition(" ")
-    if _is_monai_label(scope) and not presented:
-        raise WrongToken(
-            "The address does not hold this server's access token.",
-            f"The address for clients of MONAI Label is http://HOST:PORT{MONAI_LABEL}/TOKEN; the token lies in the "
-            "file `token` of the server's settings folder.",
+        Raises:
+            MahtaiError: not.
+        """
+        token = self._take_token()
+        self.found = self._calls.find(self.scope)
+        call = None if self.found is None else self.found.call
+        self.scope["mahtai.call"] = None if self.found is None else self.found.name
+        # on one computer the description of the calls is for every program there; it holds no data
+        is_open = call is not None and (
+            call.is_open or (call.needs == DESCRIPTION and not self._services.authentication.asks_tables)
         )
-    if scheme.lower() != "bearer" or not presented:
-        raise WrongToken(
+        if is_open:
+            self._pace(self._services.address_rates, self._address())
+            return
+        if self._services.authentication.asks_tables:
+            self._pace(self._services.address_rates, self._address())
+            self.principal = await to_thread.run_sync(self._who, token)
+        else:
+            self.principal = self._who(token)
+        self.scope["mahtai.principal"] = self.principal
+        self._pace(self._services.rates, self.principal.person.account or self._address())
+        if self.found is None:
+            return  # there is no such call, and that is what they are told
+        if call is None or not self.principal.person.may(call.needs):
+            raise NotAllowed(
+                f"Your account ({self.principal.person.role}) is not allowed to do this. Nothing was changed.",
+                "Ask the person who manages the accounts of this server.",
+            )
+        if self.principal.person.account is not None and self.found.name != UPLOAD:
+            visibility = self._services.visibility
+            await to_thread.run_sync(visibility.require, self.principal.person, self.found.parameters)
+
+    def recorded(self, send: Send) -> Send:
+        """Like ``send``, once what is answered is on record; if it cannot be, that is the answer."""
+        replaced = False
+
+        async def record(message: Message) -> None:
+            nonlocal replaced
+            if message["type"] == "http.response.start":
+                try:
+                    await self._recording.note(self.scope, self.found, self.principal, message["status"])
+                except RecordFailed as error:
+                    replaced = True
+                    await problem_response(error, self._instance)(self.scope, _nothing, send)
+            if not replaced:
+                await send(message)
+
+        return record
+
+    async def refuse(self, error: MahtaiError, receive: Receive, send: Send) -> None:
+        """Tell why not."""
+        response = problem_response(error, self._instance)
+        await response(self.scope, receive, self.recorded(send))
+
+    @property
+    def _recording(self) -> Recording:
+        recording = self.scope["app"].state.recording
+        assert isinstance(recording, Recording)
+        return recording
+
+    @property
+    def _instance(self) -> str:
+        # the path may hold a token
+        return MONAI_LABEL if self._is_monai_label else str(self.scope["path"])
+
+    def _address(self) -> str:
+        return str(self.scope["client"][0]) if self.scope.get("client") else ""
+
+    def _pace(self, rates: Rates, key: str) -> None:
+        wait_s = rates.take(key)
+        if wait_s is not None:
+            raise TooManyRequests(wait_s)
+
+    def _who(self, token: str | None) -> Principal:
+        if token is None:
+            raise self._no_token()
+        keeps_awake = self.found is not None and self.found.call is not None and not self.found.call.idle
+        try:
+            return self._services.authentication.principal(token, Headers(scope=self.scope), keeps_awake)
+        except WrongToken as error:
+            raise (self._no_token() if self._is_monai_label else error) from error
+
+    def _take_token(self) -> str | None:
+        """The token that is presented; one in the path is taken out, so that no log and no answer can show it."""
+        if self._is_monai_label:
+            presented, slash, rest = self.scope["path"].removeprefix(f"{MONAI_LABEL}/").partition("/")
+            header = _bearer(self.scope)
+            if header is not None and not _looks_like_token(presented):
+                return header
+            self.scope["path"] = MONAI_LABEL + slash + rest
+            self.scope["raw_path"] = quote(self.scope["path"]).encode("ascii")
+            return presented if _looks_like_token(presented) else None
+        return _bearer(self.scope)
+
+    def _no_token(self) -> WrongToken:
+        if self._is_monai_label:
+            return WrongToken(
+                "The address does not hold an access token of this server.",
+                f"The address for clients of MONAI Label is http://HOST:PORT{MONAI_LABEL}/TOKEN; on one computer the "
+                "token lies in the file `token` of the server's settings folder.",
+            )
+        if self._services.authentication.asks_tables:
+            return WrongToken("You are not signed in.", "Sign in with your name and password, or with a token.")
+        return WrongToken(
             "The request came without an access token.",
             "Paste the server's token into the server settings; it lies in the file `token` of its settings folder.",
         )
-    if not is_valid(presented.strip(), scope["app"].state.services.token):
-        raise WrongToken(
-            "The access token is not the one of this server.",
-            "Paste it again; it lies in the file `token` of the server's settings folder.",
-        )
 
 
-async def _small_body(scope: Scope, receive: Receive) -> Receive:
-    """Read the body, which must be small, and give it back as one message."""
-    announced = Headers(scope=scope).get("content-length", "")
-    if announced.isascii() and announced.isdigit() and int(announced) > MAX_JSON_BYTES:
-        raise _too_large()
-    body = bytearray()
-    messages: list[Message] = []
-    while not messages or messages[-1].get("more_body"):
-        message = await receive()
-        messages.append(message)
-        if message["type"] == "http.disconnect":
-            break
-        body += message.get("body", b"")
-        if len(body) > MAX_JSON_BYTES:
-            raise _too_large()
-    read = iter(messages)
-
-    async def replay() -> Message:
-        for message in read:
-            return message
-        return await receive()
-
-    return replay
+def confirm(request: Request) -> None:
+    """Refuse a request that reached another call than the one that the gate let through: a second lock."""
+    route = request.scope.get("route")
+    template = getattr(route, "path", None)
+    if template is not None and request.scope.get("mahtai.call") != f"{request.method} {template}":
+        raise NotAllowed("The server is not sure what is asked for. Nothing was changed.", "Check the address.")
 
 
-def _too_large() -> TooLarge:
-    return TooLarge(
-        f"The request has more than {MAX_JSON_BYTES >> 20} MiB, which no call but the upload of a volume takes.",
-        "Send volumes with PUT /v1/volumes/{sha256}.",
-    )
+def _bearer(scope: Scope) -> str | None:
+    scheme, _, presented = Headers(scope=scope).get("authorization", "").partition(" ")
+    return presented.strip() if scheme.lower() == "bearer" and presented.strip() else None
+
+
+def _looks_like_token(text: str) -> bool:
+    """Tokens are long; the words of the protocol are not."""
+    return len(text) >= 32
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}

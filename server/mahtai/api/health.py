@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from fastapi import APIRouter, Response
+from pydantic import Field
 
 from mahtai import __version__
 from mahtai.api.forms import Answer
@@ -24,6 +25,7 @@ class HealthOut(Answer):
     version: str
     api: int
     status: Literal["ok"] = "ok"
+    sign_in: list[Literal["token", "password", "hospital"]] = Field(description="Ways to show who one is.")
 
 
 class EngineOut(Answer):
@@ -51,9 +53,11 @@ class ReadinessOut(Answer):
 
 
 @router.get("/healthz")
-async def health() -> HealthOut:
-    """Whether this is a MahtAI server, and which API it speaks. Needs no token."""
-    return HealthOut(version=__version__, api=API_VERSION)
+async def health(services: Called) -> HealthOut:
+    """Whether this is a MahtAI server, which API it speaks, and how one signs in. Needs no token."""
+    return HealthOut.model_validate(
+        {"version": __version__, "api": API_VERSION, "sign_in": services.authentication.ways}
+    )
 
 
 @router.get("/readyz", responses={503: {"model": ReadinessOut, "description": "It cannot take work now."}})

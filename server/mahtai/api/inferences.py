@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import ConfigDict, Field
 
+from mahtai.api.acting import Acting, is_about, requested_by
 from mahtai.api.forms import EXAMPLE_HASH, Answer, Form, Sha256, Slug, Text
 from mahtai.api.openapi import EVENTS, FILE, FILE_BODY, problems
 from mahtai.api.services import Called
@@ -141,11 +142,17 @@ class ResultOut(Answer):
         **problems(404, 422, 503, 507),
     },
 )
-def start_inference(wish: InferenceIn, response: Response, services: Called) -> InferenceOut:
+def start_inference(
+    wish: InferenceIn, request: Request, response: Response, services: Called, person: Acting
+) -> InferenceOut:
     """Accept an inference. The same model, inputs and options give the same job, unless it failed, was cancelled,
     or `rerun` is set. What is accepted is finished or reported as failed, also if the server dies meanwhile.
     """
-    job, is_new = services.jobs.submit(wish.model, wish.inputs, wish.options, wish.rerun, wish.priority)
+    services.visibility.require_volumes(person, wish.inputs.values())
+    job, is_new = services.jobs.submit(
+        wish.model, wish.inputs, wish.options, wish.rerun, wish.priority, requested_by(person)
+    )
+    is_about(request, "inference", job.id)
     response.status_code = 202 if is_new else 200
     response.headers["Location"] = f"/v1/inferences/{job.id}"
     return InferenceOut.of(job)
@@ -158,9 +165,9 @@ def get_inference(inference: str, services: Called) -> InferenceOut:
 
 
 @router.delete("/{inference}", responses=problems(404, 503))
-def cancel_inference(inference: str, services: Called) -> InferenceOut:
+def cancel_inference(inference: str, services: Called, person: Acting) -> InferenceOut:
     """Cancel the job. One that is finished stays as it is; the answer says how the job stands now."""
-    return InferenceOut.of(services.jobs.cancel(inference))
+    return InferenceOut.of(services.jobs.cancel(inference, requested_by(person)))
 
 
 @router.get("/{inference}/events", response_class=StreamingResponse, responses={**EVENTS, **problems(404)})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import Field
 
-from mahtai.api.acting import Acting
+from mahtai.api.acting import Acting, is_about
 from mahtai.api.forms import Answer, Form, Identifier, Text
 from mahtai.api.label_forms import (
     ComparisonOut,
@@ -36,8 +37,10 @@ router = APIRouter(prefix="/v1/cases/{case}/labels", tags=["labels"], responses=
 def add_label(
     case: str,
     wanted: LabelIn,
+    request: Request,
     response: Response,
     services: Called,
+    person: Acting,
     if_match: Annotated[str | None, Header(description="The edited version's id in quotes.")] = None,
     if_none_match: Annotated[str | None, Header(description="`*` for a first version.")] = None,
 ) -> LabelVersionOut:
@@ -46,7 +49,12 @@ def add_label(
     What was answered with 201 or 200 survives whatever happens to the server.
     """
     parent = parent_of(if_match, if_none_match, wanted.parent)
-    version, is_new = services.labels.add(case, wanted.draft(parent))
+    draft = wanted.draft(parent)
+    if person.account is not None and not person.may("labels.of-others"):
+        draft = replace(draft, author=person.name, role=person.role)  # who signed in is who answers for it
+    services.visibility.require_volumes(person, [draft.content])
+    version, is_new = services.labels.add(case, draft)
+    is_about(request, "version", version.id)
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"/v1/cases/{case}/labels/{version.id}"
     response.headers["ETag"] = f'"{version.id}"'
@@ -122,11 +130,14 @@ def compare_labels(
         **problems(404, 409, 422, 503, 507),
     },
 )
-def merge_labels(case: str, wanted: MergeIn, response: Response, services: Called, person: Acting) -> LabelVersionOut:
+def merge_labels(
+    case: str, wanted: MergeIn, request: Request, response: Response, services: Called, person: Acting
+) -> LabelVersionOut:
     """Save a version of two others, segment by segment or landmark by landmark."""
     made, is_new = services.merging.merge(
         case, wanted.first, wanted.second, wanted.take, person, wanted.comment, wanted.client_key
     )
     response.status_code = 201 if is_new else 200
     response.headers["ETag"] = f'"{made.id}"'
+    is_about(request, "version", made.id)
     return LabelVersionOut.of(made)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from mahtai.api.acting import Acting
+from mahtai.api.acting import Acting, is_about
 from mahtai.api.cases import CaseOut
 from mahtai.api.forms import Answer, Form, Identifier, Slug, Text
 from mahtai.api.openapi import problems
@@ -58,12 +58,15 @@ class OfferOut(Answer):
     responses={204: {"description": "No case is left."}, **problems(404, 409, 422)},
     response_model=OfferOut,
 )
-def next_case(wanted: NextIn, services: Called, person: Acting) -> OfferOut | Response:
+def next_case(wanted: NextIn, request: Request, services: Called, person: Acting) -> OfferOut | Response:
     """The next case by a strategy, claimed in the same step, so that two people never get the same one."""
     offer = services.next_case.offer(
         person, wanted.strategy, wanted.task, wanted.model, wanted.claim, frozenset(wanted.exclude)
     )
-    return Response(status_code=204) if offer is None else OfferOut.model_validate(offer)
+    if offer is None:
+        return Response(status_code=204)
+    is_about(request, "case", offer.case.id)
+    return OfferOut.model_validate(offer)
 
 
 @router.put("/{case}/lease", responses=problems(404, 409, 422))

@@ -8,15 +8,17 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from mahtai.api.gate import OPEN_PATHS
 from mahtai.api.problems import MEDIA_TYPE, Problem
+from mahtai.security.permissions import CALLS
 
 DESCRIPTION = """
 Inference server of MahtAI. Upload volumes by their SHA-256, ask for an inference, fetch the segmentation,
 save corrected label versions.
 
-Every call but the signs of life needs `Authorization: Bearer <token>`; the token lies in the file `token` of the
-server's settings folder. Errors are problem documents (RFC 9457) with a `hint`.
+Every call but the signs of life and signing in needs `Authorization: Bearer <token>`. On one computer the token lies in
+the file `token` of the server's settings folder; in a hospital it is the access token of a session (`POST /v1/sign-in`)
+or one that an account made for a program (`POST /v1/account/tokens`). Errors are problem documents (RFC 9457) with a
+`hint`.
 """.strip()
 
 _BINARY: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
@@ -63,8 +65,9 @@ def _corrected(document: dict[str, Any]) -> dict[str, Any]:
     components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"token": []}]
     for path, operations in document["paths"].items():
-        for operation in operations.values():
-            if path in OPEN_PATHS:
+        for method, operation in operations.items():
+            call = CALLS.get(f"{method.upper()} {path}")
+            if call is not None and call.is_open:
                 operation["security"] = []
             for response in operation["responses"].values():
                 _name_problem(response)

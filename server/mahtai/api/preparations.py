@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import Field
 
+from mahtai.api.acting import Acting
 from mahtai.api.forms import Answer, Form, Sha256, Slug, Text
 from mahtai.api.openapi import problems
 from mahtai.api.services import Called
@@ -27,11 +28,12 @@ class PreparationOut(Answer):
 
 
 @router.post("", status_code=202, responses=problems(404, 422))
-def prepare(wish: PreparationIn, services: Called) -> PreparationOut:
+def prepare(wish: PreparationIn, services: Called, person: Acting) -> PreparationOut:
     """Read, register, mask and normalize a study now, so that an inference of it only has to predict.
 
     Done when the engine has nothing else to do; given up when a reader asks for another study. Nothing is kept that
     would not be computed again.
     """
+    services.visibility.require_volumes(person, wish.inputs.values())
     services.jobs.prepare(wish.model, wish.inputs, wish.options)
     return PreparationOut()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
@@ -78,7 +79,13 @@ def problem_response(error: MahtaiError, instance: str) -> JSONResponse:
         body["missing"] = list(error.sha256)
     if isinstance(error, CaseHeld):
         body |= {"holder": error.holder, "held_until": error.held_until.isoformat().replace("+00:00", "Z")}
-    return _answer(body)
+    headers = {}
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer realm="MahtAI"'
+    wait_s = getattr(error, "wait_s", None)
+    if wait_s is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(wait_s)))
+    return _answer(body, headers)
 
 
 def install(app: FastAPI) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from mahtai.api import (
+    accounts,
     cases,
     drafts,
+    foreign_sign_in,
     health,
     inferences,
     labels,
@@ -16,6 +18,7 @@ from mahtai.api import (
     reference,
     reviews,
     scores,
+    sign_in,
     trainings,
     volumes,
 )
@@ -24,6 +27,9 @@ ROUTERS = tuple(
     resource.router
     for resource in (
         health,
+        sign_in,
+        foreign_sign_in,
+        accounts,
         models,
         model_versions,
         trainings,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Request
 
+from mahtai.api.rates import Rates
 from mahtai.cases.drafts import Drafts
 from mahtai.cases.feedback import Feedback
 from mahtai.cases.intake import Intake
@@ -19,12 +20,22 @@ from mahtai.cases.next_case import NextCase
 from mahtai.cases.reviews import Reviews
 from mahtai.cases.scores import Scores
 from mahtai.cases.studies import Cases
+from mahtai.cases.visibility import Visibility
 from mahtai.jobs.service import Jobs
 from mahtai.models.catalogue import Catalogue
 from mahtai.models.versions import ModelVersions
+from mahtai.security.accounts import Accounts
+from mahtai.security.api_tokens import ApiTokens
+from mahtai.security.authentication import Authentication
+from mahtai.security.oidc import HospitalSignIn
+from mahtai.security.sessions import Sessions
+from mahtai.security.signing_in import SigningIn
 from mahtai.settings import Settings
 from mahtai.training.processes import Trainings
 from mahtai.training.trials import Trials
+
+if TYPE_CHECKING:
+    from mahtai.security.audit.trail import AuditTrail
 
 
 @dataclass(frozen=True)
@@ -32,11 +43,23 @@ class Services:
     """The services of a running server.
 
     Attributes:
+        authentication: how requests show who they come from; the other services of accounts are for the calls that
+            manage them, and without use where nobody signs in.
+        rates, address_rates: how many requests come, by account and by address.
+        audit: the record of who did what; None where none is kept.
+        hospital: the hospital's own sign-in; None where it is not set up.
         check_database: raises ``DatabaseUnavailable`` when there is no answer.
     """
 
     settings: Settings
-    token: str
+    authentication: Authentication
+    accounts: Accounts
+    signing_in: SigningIn
+    sessions: Sessions
+    api_tokens: ApiTokens
+    visibility: Visibility
+    rates: Rates
+    address_rates: Rates
     catalogue: Catalogue
     intake: Intake
     jobs: Jobs
@@ -54,6 +77,8 @@ class Services:
     trainings: Trainings
     trials: Trials
     check_database: Callable[[], None]
+    audit: AuditTrail | None = None
+    hospital: HospitalSignIn | None = None
 
 
 def services(request: Request) -> Services:

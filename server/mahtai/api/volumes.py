@@ -12,6 +12,7 @@ from fastapi.responses import FileResponse
 from pydantic import ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
+from mahtai.api.acting import Acting
 from mahtai.api.forms import EXAMPLE_HASH, Answer, Form, Sha256
 from mahtai.api.openapi import FILE, FILE_BODY, problems
 from mahtai.api.services import Called
@@ -70,9 +71,11 @@ class MissingOut(Answer):
 
 
 @router.post("/missing", responses=problems(422))
-def find_missing(wanted: MissingIn, services: Called) -> MissingOut:
-    """Which of these volumes the server does not have, in one round trip."""
-    return MissingOut(missing=services.intake.missing(wanted.sha256))
+def find_missing(wanted: MissingIn, services: Called, person: Acting) -> MissingOut:
+    """Which of these volumes the server does not have from you or for you, in one round trip."""
+    seen = services.visibility.seen(person, wanted.sha256)
+    missing = {*services.intake.missing(wanted.sha256), *(set(wanted.sha256) - seen)}
+    return MissingOut(missing=[sha256 for sha256 in dict.fromkeys(wanted.sha256) if sha256 in missing])
 
 
 @router.put(
@@ -85,6 +88,7 @@ async def upload_volume(
     request: Request,
     response: Response,
     services: Called,
+    person: Acting,
     content_encoding: Annotated[str, Header(description="`identity`, `gzip` or `zstd`.")] = "identity",
 ) -> VolumeOut:
     """Upload a volume (NRRD, NIfTI, a zip of one DICOM series), a 2-D image (PNG, JPEG, TIFF, BMP, DICOM CR or DX),
@@ -94,7 +98,8 @@ async def upload_volume(
     had it already.
     """
     known = await to_thread.run_sync(services.intake.find, sha256)
-    if known is not None:
+    # who knows only the hash has to show the content; else the hash of a scan would be enough to get it
+    if known is not None and sha256 in await to_thread.run_sync(services.visibility.seen, person, [sha256]):
         await drain(request)
         return VolumeOut.of(known)
     length = request.headers.get("content-length", "")
@@ -102,6 +107,7 @@ async def upload_volume(
     try:
         upload = await to_thread.run_sync(services.intake.begin, sha256, content_encoding, announced)
         blob, is_new = await _take(upload, request)
+        await to_thread.run_sync(services.visibility.hold, person, sha256)
     except MahtaiError:
         await drain(request)  # a client that is still sending would not see the answer
         raise

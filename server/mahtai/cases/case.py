@@ -90,7 +90,7 @@ class Case:
         split: what the patient's cases may be used for; ``none`` is for neither training nor test.
         state: ``claimed`` is a new case that somebody holds.
         priority: the higher, the sooner.
-        assignee: for whom it is meant.
+        assignee: for whom it is meant. team: whose it is; None for everybody's.
         holder, held_until: who works on it now.
         submitted, approved: the label version that waits for a review, and the one that passed it last.
         revision: grows with every change.
@@ -108,6 +108,7 @@ class Case:
     state: State
     priority: int
     assignee: str | None
+    team: str | None
     holder: str | None
     held_until: datetime | None
     submitted: str | None
@@ -139,6 +140,7 @@ class NewCase:
     priority: int = 0
     assignee: str | None = None
     source: Mapping[str, object] | None = None
+    team: str | None = None
 
 
 @dataclass(frozen=True)

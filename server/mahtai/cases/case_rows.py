@@ -177,6 +177,7 @@ def _view(
         state=shown_state(row, now),
         priority=row.priority,
         assignee=row.assignee,
+        team=row.team,
         holder=row.holder if held else None,
         held_until=row.held_until if held else None,
         submitted=row.submitted,

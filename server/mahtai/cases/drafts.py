@@ -20,7 +20,16 @@ from mahtai.cases.person import Person
 from mahtai.db.clock import moment
 from mahtai.db.engine import Database
 from mahtai.db.tables import DraftRow, LabelVersionRow
+from mahtai.errors import MahtaiError
 from mahtai.models.bundle_base import Kind
+
+
+class DraftOfSomebodyElse(MahtaiError):
+    """Only who kept a draft replaces or drops it."""
+
+    kind = "draft-of-somebody-else"
+    title = "The draft is somebody else's"
+    status = 409
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,10 @@ class Drafts:
             require_file(session, draft.kind, draft.content)
             check_origin(session, case_id, draft.parent, draft.inference)
             row = session.get(DraftRow, (case_id, session_key))
+            if row is not None and person.account is not None and row.author != person.name:
+                raise DraftOfSomebodyElse(
+                    "This draft is somebody else's. Nothing was changed.", "Keep yours under another session."
+                )
             if row is None:
                 row = DraftRow(case_id=case_id, session=session_key, number=0, author=person.name)
                 session.add(row)
@@ -111,6 +124,9 @@ class Drafts:
         """
         with self._database.write() as session:
             case = find_case(session, case_id, lock=True)
+            row = session.get(DraftRow, (case_id, session_key))
+            if row is not None and person.account is not None and row.author != person.name:
+                raise DraftOfSomebodyElse("This draft is somebody else's. It was not dropped.", "Leave it to them.")
             end_draft(session, case_id, session_key)
             if case.state == "draft" and not _has_work(session, case_id):
                 case.state = "new"

@@ -12,6 +12,7 @@ from mahtai.cases.case import Case
 from mahtai.cases.case_rows import is_held, view, views
 from mahtai.cases.leases import Lease, Leases
 from mahtai.cases.person import Person
+from mahtai.cases.visibility import for_person
 from mahtai.db.clock import moment
 from mahtai.db.engine import Database
 from mahtai.db.tables import CaseRow, LabelVersionRow
@@ -99,6 +100,7 @@ class NextCase:
             CaseRow.state.in_(OPEN_STATES),
             or_(CaseRow.held_until.is_(None), CaseRow.held_until <= moment(session)),
             or_(CaseRow.assignee.is_(None), CaseRow.assignee == person.name),
+            for_person(person),
         )
         if task is not None:
             query = query.where(CaseRow.task == task)

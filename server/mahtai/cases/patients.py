@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
-import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +22,9 @@ from sqlalchemy.orm import Session
 
 from mahtai.cases.case import Split
 from mahtai.db.tables import CaseRow, PatientKeyRow, PatientRow
+from mahtai.security.secret_file import secret_of
 from mahtai.training import splits
-from mahtai.volumes.store import BlobStore, full_disk_named
+from mahtai.volumes.store import BlobStore
 
 KEY_FILE = "patients.key"
 """Secret of the keyed hashes, in the data folder; without it nobody can try out numbers."""
@@ -54,7 +53,7 @@ class Patients:
 
     def __init__(self, store: BlobStore, data_dir: Path) -> None:
         self._store = store
-        self._secret = _secret(data_dir / KEY_FILE)
+        self._secret = secret_of(data_dir / KEY_FILE)
 
     def traces(self, volumes: Mapping[str, str], patient: str | None) -> Traces:
         """Look at the scans of a case; takes some tenths of a second a scan, so not in a transaction.
@@ -144,20 +143,3 @@ def _grey(array: NDArray[Any]) -> NDArray[np.uint8]:
     flat = np.asarray(array)[:, :, 0].T.astype(np.float32)
     low, high = float(flat.min()), float(flat.max())
     return ((flat - low) * (255 / (high - low or 1))).astype(np.uint8)
-
-
-def _secret(path: Path) -> bytes:
-    """The content of the key file, which is made by whoever comes first and never changes."""
-    with full_disk_named():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
-            partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-            partial.write_bytes(secrets.token_bytes(32))
-            partial.chmod(0o600)
-            try:
-                os.link(partial, path)  # fails where another process was sooner
-            except FileExistsError:
-                pass
-            finally:
-                partial.unlink()
-        return path.read_bytes()

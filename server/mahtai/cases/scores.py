@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from mahtai.cases.case import Case, Filter
 from mahtai.cases.label_origin import KINDS
 from mahtai.cases.next_case import Ranked
+from mahtai.cases.person import THE_SERVER
 from mahtai.cases.strategies import STRATEGIES, Evidence, Strategy, find_strategy, rank
 from mahtai.cases.studies import Cases
 from mahtai.db.engine import Database, insist
@@ -135,7 +136,7 @@ class Scores:
         """The cases of a task that are on the list, the oldest first."""
         found: list[Case] = []
         before = None
-        while page := self._cases.list(Filter(task=task, before=before)):
+        while page := self._cases.list(Filter(task=task, before=before), THE_SERVER):
             found += page
             before = page[-1].number
         return found[::-1]

@@ -16,6 +16,7 @@ from mahtai.cases.case_rows import chosen, find_case, is_held, note, view, views
 from mahtai.cases.intake import Intake
 from mahtai.cases.patients import Patients, Traces, find_or_draw
 from mahtai.cases.person import NOBODY_NAMED, Person
+from mahtai.cases.visibility import for_person, team_of
 from mahtai.db.clock import moment
 from mahtai.db.engine import Database, insist
 from mahtai.db.tables import CaseEventRow, CaseRow, CaseSourceRow, CaseVolumeRow
@@ -46,7 +47,7 @@ Events = list[Event]
 
 @dataclass(frozen=True)
 class Change:
-    """What is to be different about a case; None leaves it, an empty assignee takes the assignment back.
+    """What is to be different about a case; None leaves it, an empty assignee or team takes it back.
 
     Attributes:
         revision: that was read; another one now means that somebody else was sooner.
@@ -55,6 +56,7 @@ class Change:
     name: str | None = None
     assignee: str | None = None
     priority: int | None = None
+    team: str | None = None
     revision: int | None = None
 
 
@@ -94,10 +96,11 @@ class Cases:
         with self._database.read() as session:
             return view(session, find_case(session, case_id))
 
-    def list(self, wanted: Filter) -> list[Case]:
-        """A page of cases, the newest first."""
+    def list(self, wanted: Filter, person: Person) -> list[Case]:
+        """A page of the cases that are for this person, the newest first."""
         with self._database.read() as session:
-            return views(session, session.scalars(chosen(wanted, moment(session))).all())
+            theirs = chosen(wanted, moment(session)).where(for_person(person))
+            return views(session, session.scalars(theirs).all())
 
     def source(self, case_id: str) -> Mapping[str, Any]:
         """Where a case comes from, as it was told; empty if it was not.
@@ -143,6 +146,8 @@ class Cases:
                 row.priority = change.priority
             if change.assignee is not None:
                 row.assignee = change.assignee or None
+            if change.team is not None:
+                row.team = team_of(change.team, person)
             note(session, row, person, "changed", row.state)
             session.flush()
             return view(session, row)
@@ -215,6 +220,7 @@ class Cases:
                 patient=find_or_draw(session, traces).number,
                 priority=wanted.priority,
                 assignee=wanted.assignee or None,
+                team=team_of(wanted.team, person),
                 state="new",
                 revision=0,
             )

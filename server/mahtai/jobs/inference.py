@@ -44,6 +44,22 @@ class TooManyJobs(MahtaiError):
     status = 503
 
 
+class TooManyOfYours(MahtaiError):
+    """One account has as many unfinished jobs as it may have."""
+
+    kind = "too-many-jobs"
+    title = "You have too many inferences in the line"
+    status = 429
+
+
+class NotYourJob(MahtaiError):
+    """Only who asked for a job cancels it."""
+
+    kind = "not-your-job"
+    title = "The inference is somebody else's"
+    status = 403
+
+
 class VolumeMissing(MahtaiError):
     """An input was not uploaded, or is gone."""
 

@@ -17,7 +17,18 @@ from mahtai.cases.blob import BlobRecord
 from mahtai.db.blobs import add_blob
 from mahtai.db.engine import Database, insist
 from mahtai.db.tables import InferenceRow, now
-from mahtai.jobs.inference import UNFINISHED, Claim, Inference, Part, Problem, State, TooManyJobs, UnknownInference
+from mahtai.jobs.inference import (
+    UNFINISHED,
+    Claim,
+    Inference,
+    NotYourJob,
+    Part,
+    Problem,
+    State,
+    TooManyJobs,
+    TooManyOfYours,
+    UnknownInference,
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,14 @@ class Order:
         return hashlib.sha256(json.dumps(identity, separators=(",", ":")).encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Share:
+    """Whose job it is, and how many unfinished ones they may have."""
+
+    name: str
+    limit: int
+
+
 class InferenceRecords:
     """Reads and writes inferences; safe to use from any thread.
 
@@ -48,18 +67,23 @@ class InferenceRecords:
         self._database = database
         self._owner = owner
 
-    def accept(self, order: Order, rerun: bool, limit: int, rank: int = 0) -> tuple[Inference, bool]:
+    def accept(
+        self, order: Order, rerun: bool, limit: int, rank: int = 0, share: Share | None = None
+    ) -> tuple[Inference, bool]:
         """Keep an order for good; the same order again gives the job that there is, unless ``rerun``.
+
+        Args:
+            share: whose it is; None where nobody signs in.
 
         Returns:
             the job, and whether it is new.
 
         Raises:
-            TooManyJobs: ``limit`` jobs are unfinished already.
+            TooManyJobs: ``limit`` jobs are unfinished already, or theirs are as many as they may have.
         """
-        return insist(lambda: self._accept(order, rerun, limit, rank))
+        return insist(lambda: self._accept(order, rerun, limit, rank, share))
 
-    def _accept(self, order: Order, rerun: bool, limit: int, rank: int) -> tuple[Inference, bool]:
+    def _accept(self, order: Order, rerun: bool, limit: int, rank: int, share: Share | None) -> tuple[Inference, bool]:
         key = order.key
         with self._database.write() as session:
             known = session.scalar(select(InferenceRow).where(InferenceRow.key == key, InferenceRow.current))
@@ -72,6 +96,11 @@ class InferenceRecords:
                 raise TooManyJobs(
                     f"{limit} inferences are waiting already. Nothing was lost, but this one was not taken.",
                     "Try again in a minute.",
+                )
+            if share is not None and _count_of(session, share.name) >= share.limit:
+                raise TooManyOfYours(
+                    f"{share.limit} of your inferences are unfinished already. This one was not taken.",
+                    "Wait until one is finished, or cancel one.",
                 )
             if known is not None:
                 known.current = False
@@ -88,6 +117,7 @@ class InferenceRecords:
                 anew=rerun,
                 owner=self._owner,
                 claims=1,
+                requested_by=None if share is None else share.name,
             )
             session.add(row)
             session.flush()
@@ -159,8 +189,11 @@ class InferenceRecords:
         with self._database.write() as session:
             return _move(session, claim, UNFINISHED, values)
 
-    def cancel(self, job: str) -> tuple[Inference, State]:
+    def cancel(self, job: str, requested_by: str | None = None) -> tuple[Inference, State]:
         """Cancel the job unless it is finished; final from this transaction on.
+
+        Args:
+            requested_by: who cancels it; None where nobody signs in.
 
         Returns:
             the job as it is now, and the state that it had before.
@@ -170,6 +203,8 @@ class InferenceRecords:
         """
         with self._database.write() as session:
             row = _row(session, job)
+            if requested_by is not None and row.requested_by not in (None, requested_by):
+                raise NotYourJob("Somebody else asked for this inference. It goes on.", "Leave it to them.")
             before, present = cast(State, row.state), Claim(row.id, row.claims)
             _move(session, present, UNFINISHED, {"state": "cancelled", "current": False, "finished_at": now()})
             session.expire_all()
@@ -203,6 +238,11 @@ def _count_unfinished(session: Session, before: InferenceRow | None = None) -> i
         # a job that runs is not put back for a count
         wanted = wanted.where(sooner | earlier | ((InferenceRow.state == "running") & (InferenceRow.id != before.id)))
     return session.scalar(wanted) or 0
+
+
+def _count_of(session: Session, name: str) -> int:
+    theirs = (InferenceRow.requested_by == name, InferenceRow.state.in_(UNFINISHED))
+    return session.scalar(select(func.count()).select_from(InferenceRow).where(*theirs)) or 0
 
 
 def _view(session: Session, row: InferenceRow) -> Inference:

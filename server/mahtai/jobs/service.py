@@ -24,7 +24,7 @@ from mahtai.jobs.fleet import Fleet
 from mahtai.jobs.inference import RANKS, Claim, Inference, NoResult, Part, Priority, Problem
 from mahtai.jobs.orders import OrderDesk
 from mahtai.jobs.progress import ProgressBoard, Watcher
-from mahtai.jobs.records import InferenceRecords
+from mahtai.jobs.records import InferenceRecords, Share
 from mahtai.jobs.runner import Runner
 from mahtai.jobs.threads import Threads
 from mahtai.jobs.work import Work
@@ -121,11 +121,13 @@ class Jobs:
         options: Mapping[str, Any],
         rerun: bool,
         priority: Priority = "reader",
+        requested_by: str | None = None,
     ) -> tuple[Inference, bool]:
         """Accept an inference; the same request again gives the job that there is, unless ``rerun``.
 
         Args:
             priority: ``unattended`` jobs make room for readers.
+            requested_by: name of the account, whose unfinished jobs are counted; None where nobody signs in.
 
         Returns:
             the job, and whether it is new.
@@ -137,9 +139,10 @@ class Jobs:
         order = self._desk.check(version, inputs, options)
         require_room(self._settings.data_dir, self._settings.min_free_bytes)
         limit, rank = self._settings.max_waiting_jobs, RANKS[priority]
-        inference, is_new = self._records.accept(order, rerun, limit, rank)
+        share = None if requested_by is None else Share(requested_by, self._settings.jobs_per_user)
+        inference, is_new = self._records.accept(order, rerun, limit, rank, share)
         if not is_new and not self._has_files(inference):
-            inference, is_new = self._records.accept(order, True, limit, rank)
+            inference, is_new = self._records.accept(order, True, limit, rank, share)
         if is_new:
             self._begin(inference.claim)
         elif inference.state == "queued":
@@ -168,13 +171,17 @@ class Jobs:
         """
         return self._present(self._records.get(job))
 
-    def cancel(self, job: str) -> Inference:
+    def cancel(self, job: str, requested_by: str | None = None) -> Inference:
         """Cancel a job; one that is finished stays as it is.
+
+        Args:
+            requested_by: who cancels it; None where nobody signs in.
 
         Raises:
             UnknownInference: there is none of that id.
+            NotYourJob: somebody else asked for it.
         """
-        inference, before = self._records.cancel(job)
+        inference, before = self._records.cancel(job, requested_by)
         if inference.state != before:
             self._runner.withdraw(inference.claim)
             self._board.changed(job)

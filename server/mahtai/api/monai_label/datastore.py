@@ -17,6 +17,7 @@ from mahtai.api.services import Called, Services
 from mahtai.api.volumes import private_headers
 from mahtai.cases.monai_label import description
 from mahtai.cases.monai_label.images import UnknownImage, clean_id
+from mahtai.cases.person import Person
 
 router = APIRouter(prefix=f"{MONAI_LABEL}/datastore")
 
@@ -24,11 +25,11 @@ ImageId = Annotated[str, Query(alias="image")]
 
 
 @router.get("/")
-def datastore(services: Called, output: Literal["all", "stats", "train"] = "stats") -> Any:
+def datastore(services: Called, acting: Acting, output: Literal["all", "stats", "train"] = "stats") -> Any:
     """How many images there are; ``all``: each of them with its labels; ``train``: none, they are files of ours."""
     if output == "train":
         return []
-    images = services.images.all()
+    images = services.images.all(acting)
     if output == "stats":
         return description.counts(images)
     endings = {image.id: services.images.ending(image) for image in images}
@@ -45,7 +46,7 @@ async def upload(
     async with received(request, services, ("file",)) as form:
         name = image if image is not None else form.names.get("file", "").partition(".")[0]
         clean_id(name)
-        sha256 = await keep(form.file("file"))
+        sha256 = await keep(form.file("file"), services, acting)
         task = description.tasks(services.catalogue)[0]
         person = person_of(form.params, acting)
         made = await to_thread.run_sync(services.images.add, name, sha256, task, person)
@@ -53,27 +54,27 @@ async def upload(
 
 
 @router.head("/image")
-def has_image(image_id: ImageId, services: Called, check_sum: str | None = None) -> Response:
+def has_image(image_id: ImageId, services: Called, acting: Acting, check_sum: str | None = None) -> Response:
     """Whether there is such an image, with such a content."""
-    file = services.images.file(services.images.find(image_id))
+    file = services.images.file(services.images.find(image_id, acting))
     if check_sum is not None and check_sum.rpartition(":")[2].lower() != file.sha256:
         raise UnknownImage("The image has another content.", "Fetch it again.")
     return Response()
 
 
 @router.get("/image")
-def image(image_id: ImageId, services: Called) -> FileResponse:
+def image(image_id: ImageId, services: Called, acting: Acting) -> FileResponse:
     """The file of an image."""
-    file = services.images.file(services.images.find(image_id))
+    file = services.images.file(services.images.find(image_id, acting))
     return FileResponse(
         file.path, media_type="application/octet-stream", filename=file.name, headers=private_headers(file.sha256)
     )
 
 
 @router.get("/image/info")
-def image_info(image_id: ImageId, services: Called) -> dict[str, Any]:
+def image_info(image_id: ImageId, services: Called, acting: Acting) -> dict[str, Any]:
     """What is known of an image."""
-    return sample_of(services, image_id)
+    return sample_of(services, image_id, acting)
 
 
 @router.delete("/")
@@ -87,8 +88,8 @@ def remove() -> None:
     )
 
 
-def sample_of(services: Services, image_id: str) -> dict[str, Any]:
+def sample_of(services: Services, image_id: str, person: Person) -> dict[str, Any]:
     """An image as clients are offered it: its name is that of its file, and no path could be one of theirs."""
-    found = services.images.find(image_id)
+    found = services.images.find(image_id, person)
     file = services.images.file(found)
     return {"id": found.id, "name": file.name, "checksum": f"SHA256:{file.sha256}", "sequence": found.slot}

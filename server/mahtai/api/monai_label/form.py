@@ -15,6 +15,7 @@ from fastapi import Request
 from mahtai.api.services import Services
 from mahtai.api.volumes import CHUNK_BYTES, check_limiter, drain
 from mahtai.cases.intake import Upload
+from mahtai.cases.person import Person
 from mahtai.errors import MahtaiError
 from MahtAILib.client.multipart import MultipartError, MultipartReader, PartHeader
 
@@ -80,7 +81,7 @@ async def received(request: Request, services: Services, file_fields: tuple[str,
                 await to_thread.run_sync(upload.close)
 
 
-async def keep(upload: Upload) -> str:
+async def keep(upload: Upload, services: Services, person: Person) -> str:
     """Check a file that came and keep it as a volume; its SHA-256.
 
     Raises:
@@ -89,6 +90,7 @@ async def keep(upload: Upload) -> str:
     blob, _ = await to_thread.run_sync(upload.finish, limiter=check_limiter())
     if blob.kind != "volume":
         raise FormError("What was sent is no scan.", "Send the image itself; save labels with datastore/label.")
+    await to_thread.run_sync(services.visibility.hold, person, blob.sha256)
     return blob.sha256
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
+from mahtai.api.acting import Acting, requested_by
 from mahtai.api.gate import MONAI_LABEL
 from mahtai.api.inferences import HEARTBEAT_S
 from mahtai.api.monai_label.form import FormError, keep, received
@@ -18,6 +19,7 @@ from mahtai.cases.monai_label import description
 from mahtai.cases.monai_label.inputs import Scan, inputs_of, scans_of
 from mahtai.cases.monai_label.labelmaps import contiguous
 from mahtai.cases.monai_label.result_files import ResultWriter
+from mahtai.cases.person import Person
 from mahtai.jobs.inference import Inference
 from mahtai.models.segmentation_bundle import SegmentationBundle
 from mahtai.models.vocabulary import channel_id
@@ -33,6 +35,7 @@ async def infer(
     model: str,
     request: Request,
     services: Called,
+    acting: Acting,
     image: str = "",
     session_id: str = "",
     output: Literal["all", "image", "json", "dicom_seg"] = "all",
@@ -50,39 +53,41 @@ async def infer(
         writer = ResultWriter(form.params)
         if "file" in form.files:
             name = image or form.names["file"]
-            scans = [Scan.named(name, await keep(form.file("file")))]
+            scans = [Scan.named(name, await keep(form.file("file"), services, acting))]
         else:
-            scans = await to_thread.run_sync(_scans, services, form.params, image, session_id)
+            scans = await to_thread.run_sync(_scans, services, acting, form.params, image, session_id)
     options = form.params.get("options", {})
     if not isinstance(options, dict):
         raise FormError("params.options is no JSON object.", "Leave it out, or send {option: value}.")
     inputs = inputs_of(bundle, scans)
-    job, _ = await to_thread.run_sync(services.jobs.submit, bundle.id, inputs, options, False, "reader")
+    job, _ = await to_thread.run_sync(
+        services.jobs.submit, bundle.id, inputs, options, False, "reader", requested_by(acting)
+    )
     if not await _finished(services, request, job.id):
         return Response(status_code=499)  # nobody is there to read it
     return await to_thread.run_sync(_answer, services, bundle, job.id, writer, output)
 
 
-def _scans(services: Services, params: Mapping[str, Any], image: str, session_id: str) -> list[Scan]:
+def _scans(services: Services, person: Person, params: Mapping[str, Any], image: str, session_id: str) -> list[Scan]:
     """What is to go into the model, as the request names it."""
     several = params.get("images")
     if isinstance(several, dict) and several:
         return [
-            Scan(str(one), channel_id(str(slot)), services.images.find(str(one)).sha256)
+            Scan(str(one), channel_id(str(slot)), services.images.find(str(one), person).sha256)
             for slot, one in several.items()
         ]
     if isinstance(several, list) and several:
-        found = [services.images.find(str(one)) for one in several]
+        found = [services.images.find(str(one), person) for one in several]
         return [Scan(one.id, one.slot, one.sha256) for one in found]
     if several:
         raise FormError("params.images is no list of image ids.", "Send [id, …] or {sequence: id}.")
     if session_id:
-        scan = session_scan(services, session_id)
+        scan = session_scan(services, person, session_id)
         # clients name the image as well, and its name may tell more than that of their temporary file
         return [Scan.named(image, scan.sha256) if Scan.named(image, "").slot != scan.slot and image else scan]
     if not image:
         raise FormError("The request names no image.", "Send image=ID, a session_id, a file, or params.images.")
-    return scans_of(services.images.find(image))
+    return scans_of(services.images.find(image, person))
 
 
 async def _finished(services: Services, request: Request, job: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from mahtai.api.acting import Acting
 from mahtai.api.gate import MONAI_LABEL
 from mahtai.api.services import Called
 from mahtai.cases.monai_label import description
@@ -36,9 +37,9 @@ def auth() -> dict[str, bool]:
 
 
 @router.get("/info/")
-def info(services: Called) -> dict[str, Any]:
+def info(services: Called, acting: Acting) -> dict[str, Any]:
     """Models, strategies, and how many images there are."""
-    return description.info(services.catalogue, services.images.all())
+    return description.info(services.catalogue, services.images.all(acting))
 
 
 @router.get("/train/")

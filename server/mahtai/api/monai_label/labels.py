@@ -36,7 +36,7 @@ async def save(
     async with received(request, services, ("label",)) as form:
         if not tag.isprintable():
             raise FormError("The tag has characters that cannot be shown.", "Choose another one. Nothing was saved.")
-        found = await to_thread.run_sync(services.images.find, image)
+        found = await to_thread.run_sync(services.images.find, image, acting)
         path = await to_thread.run_sync(form.file("label").received)
 
         def add() -> LabelVersion:
@@ -54,16 +54,16 @@ async def save(
 
 
 @router.head("")
-def has(services: Called, tag: Tag, label: str | None = None, image: str | None = None) -> Response:
+def has(services: Called, acting: Acting, tag: Tag, label: str | None = None, image: str | None = None) -> Response:
     """Whether there is such a label."""
-    _version(services, label or image or "", tag)
+    _version(services, acting, label or image or "", tag)
     return Response()
 
 
 @router.get("")
-def fetch(services: Called, label: str, tag: Tag = description.FINAL_TAG) -> FileResponse:
+def fetch(services: Called, acting: Acting, label: str, tag: Tag = description.FINAL_TAG) -> FileResponse:
     """The file of a version: ``final`` is the newest, ``version-N`` is number N, else the newest of that tag."""
-    case, version = _version(services, label, tag)
+    case, version = _version(services, acting, label, tag)
     _, path = services.labels.content(case, version.id)
     return FileResponse(
         path,
@@ -74,9 +74,9 @@ def fetch(services: Called, label: str, tag: Tag = description.FINAL_TAG) -> Fil
 
 
 @router.get("/info")
-def info(services: Called, label: str, tag: Tag = description.FINAL_TAG) -> dict[str, Any]:
+def info(services: Called, acting: Acting, label: str, tag: Tag = description.FINAL_TAG) -> dict[str, Any]:
     """What is known of a version."""
-    _, version = _version(services, label, tag)
+    _, version = _version(services, acting, label, tag)
     names = [{"name": part.name, "idx": getattr(part, "label_value", 0)} for part in version.parts.values()]
     return {"label_info": names, "number": version.number, "author": version.author, "comment": version.comment}
 
@@ -98,8 +98,8 @@ def _grid(services: Services, image: Image) -> Geometry:
     return Geometry(info["shape"], info["ijk_to_ras"])
 
 
-def _version(services: Services, image_id: str, tag: str) -> tuple[str, LabelVersion]:
-    image = services.images.find(image_id)
+def _version(services: Services, person: Person, image_id: str, tag: str) -> tuple[str, LabelVersion]:
+    image = services.images.find(image_id, person)
     versions = [one for one in services.labels.list(image.case.id) if one.kind == "segmentation"]
     tags = description.tagged(versions)
     if tag not in tags:

@@ -13,7 +13,7 @@ UNNAMED = "MONAI Label client"
 
 def person_of(params: Mapping[str, Any], acting: Person) -> Person:
     """The person whom the request's headers name, else the ``client_id`` of its parameters."""
-    if acting != NOBODY_NAMED:
+    if acting.account is not None or acting != NOBODY_NAMED:
         return acting
     named = params.get("client_id")
     fits = isinstance(named, str) and named.isprintable() and 0 < len(named.strip()) <= LONGEST_NAME

@@ -31,5 +31,5 @@ def next_sample(
     for task in description.tasks(services.catalogue):
         offer = services.next_case.offer(person, wanted, task=task)
         if offer is not None:
-            return {**sample_of(services, services.images.shown(offer.case).id), "why": offer.why}
+            return {**sample_of(services, services.images.shown(offer.case).id, person), "why": offer.why}
     return {}

@@ -20,6 +20,7 @@ from mahtai.cases.case import Case, Filter, KeyReused, NewCase
 from mahtai.cases.intake import Intake
 from mahtai.cases.person import Person
 from mahtai.cases.studies import Cases
+from mahtai.cases.visibility import for_person
 from mahtai.db.engine import Database
 from mahtai.db.tables import CaseRow, CaseSourceRow
 from mahtai.errors import MahtaiError
@@ -104,19 +105,20 @@ class Images:
         self._cases = cases
         self._intake = intake
 
-    def find(self, image_id: str) -> Image:
-        """An image by its id.
+    def find(self, image_id: str, person: Person) -> Image:
+        """An image by its id, if it is for this person.
 
         Raises:
             ImageIdError: no image can be called so.
             UnknownImage: none is.
         """
         clean = clean_id(image_id)
+        theirs = for_person(person)
         with self._database.read() as session:
-            own = session.scalar(select(CaseRow.id).where(CaseRow.client_key == _key(clean)))
+            own = session.scalar(select(CaseRow.id).where(CaseRow.client_key == _key(clean), theirs))
             derived = _DERIVED.fullmatch(clean) if own is None else None
             if derived is not None:
-                own = session.scalar(select(CaseRow.id).where(CaseRow.number == int(derived[1])))
+                own = session.scalar(select(CaseRow.id).where(CaseRow.number == int(derived[1]), theirs))
         if own is not None:
             case = self._cases.get(own)
             slot = case.reference if derived is None else derived[2]
@@ -127,10 +129,10 @@ class Images:
             f"There is no image {clean!r} on this server.", "Upload it first, or ask for the next sample."
         )
 
-    def all(self) -> list[Image]:
-        """Every image of the cases that are on the list, the oldest first."""
+    def all(self, person: Person) -> list[Image]:
+        """Every image of the cases on the list that are for this person, the oldest first."""
         found: list[Case] = []
-        while page := self._cases.list(Filter(limit=_PAGE, before=found[-1].number if found else None)):
+        while page := self._cases.list(Filter(limit=_PAGE, before=found[-1].number if found else None), person):
             found += page
         uploaded = self._uploaded(found)
         return [image for case in reversed(found) for image in _images_of(case, uploaded)]
@@ -150,7 +152,7 @@ class Images:
         """
         clean = clean_id(image_id)
         try:
-            known = self.find(clean)
+            known = self.find(clean, person)
         except UnknownImage:
             return self._make(clean, sha256, task, person)
         if not self._same(known.sha256, sha256):
