@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -10,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib import import_module
+from typing import cast
 
 import uvicorn
 from anyio import to_thread
@@ -20,15 +22,20 @@ from mahtai.api import openapi, problems
 from mahtai.api.access_log import AccessLog
 from mahtai.api.calls import Calls
 from mahtai.api.gate import Gate, confirm
+from mahtai.api.headers import StrictHeaders, names_of_server
 from mahtai.api.recording import Recording
 from mahtai.api.routers import ROUTERS
 from mahtai.api.services import Services
 from mahtai.cases.studies import Cases
 from mahtai.data_folder import DataFolder
+from mahtai.doors import MOST, Doors
 from mahtai.errors import MahtaiError
+from mahtai.listening import protocol_factory
 from mahtai.opening import open_services
+from mahtai.security.exposure import check_exposure, tell_if_nobody
+from mahtai.security.tls import Tls, certificate_files
 from mahtai.security.token import FILE_NAME
-from mahtai.settings import LOOPBACK, Settings
+from mahtai.settings import Settings
 
 SHUTDOWN_LIMIT_S = 3
 
@@ -43,11 +50,14 @@ class PortInUse(MahtaiError):
     status = 500
 
 
-def create_app(services: Services | None = None, close: Callable[[], None] = lambda: None) -> FastAPI:
+def create_app(
+    services: Services | None = None, close: Callable[[], None] = lambda: None, tls: Tls | None = None
+) -> FastAPI:
     """The application over opened services; without any it can still describe its API.
 
     Args:
         close: called when the application shuts down.
+        tls: of the server that runs it; it answers to the names of its certificate.
     """
 
     @asynccontextmanager
@@ -70,7 +80,8 @@ def create_app(services: Services | None = None, close: Callable[[], None] = lam
     problems.install(app)
     openapi.install(app)
     app.add_middleware(Gate, calls=Calls(ROUTERS))
-    app.add_middleware(AccessLog)  # the one added last is the outermost
+    app.add_middleware(AccessLog)
+    app.add_middleware(StrictHeaders, names=_names(services, tls))  # the one added last is the outermost
     return app
 
 
@@ -85,13 +96,15 @@ def serve(settings: Settings, announce: Callable[[str], None] | None = None) -> 
     """
     os.umask(0o077)  # everything that the server writes is for its user only
     set_up_logging(settings.log_level)
-    if settings.host not in LOOPBACK:
-        _log.warning("listening on %s: other computers can reach this server without encryption", settings.host)
+    files = certificate_files(settings)
+    tls = None if files is None else Tls(files, settings.tls_oldest)
+    check_exposure(settings, tls)
     with DataFolder(settings.data_dir, settings.lock_file), _bind(settings) as listener:
         services, close = open_services(settings)
+        tell_if_nobody(settings, services.accounts.any)
 
         def greet() -> None:
-            url = _url(settings.host, listener.getsockname()[1])
+            url = _url(settings.host, listener.getsockname()[1], tls is not None)
             if announce is None:
                 _log.info("MahtAI %s at %s, its token is in %s", __version__, url, settings.config_dir / FILE_NAME)
             else:
@@ -100,7 +113,11 @@ def serve(settings: Settings, announce: Callable[[str], None] | None = None) -> 
             threading.Thread(target=_get_ready, args=(services.cases,), daemon=True).start()
 
         config = uvicorn.Config(
-            create_app(services, close),
+            create_app(services, close, tls),
+            http=cast(
+                "type[asyncio.Protocol]", protocol_factory(Doors(settings.connections_per_address, _most()), tls)
+            ),
+            proxy_headers=settings.behind_proxy,  # else a client could say that it is somebody else
             log_config=None,
             access_log=False,
             server_header=False,
@@ -141,8 +158,26 @@ def set_up_logging(level: str) -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _names(services: Services | None, tls: Tls | None) -> Callable[[], frozenset[str]] | None:
+    if services is None:
+        return None
+    own = names_of_server(services.settings)
+    return lambda: own if tls is None else own | tls.names
+
+
+def _most() -> int:
+    """Connections at once: fewer than files that the process may open, of which the rest has to live too."""
+    if sys.platform == "win32":
+        return MOST
+    import resource
+
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MOST if files == resource.RLIM_INFINITY else min(MOST, files // 2)
+
+
+def _url(host: str, port: int, is_tls: bool) -> str:
+    scheme = "https" if is_tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _bind(settings: Settings) -> socket.socket:

@@ -12,8 +12,14 @@ from click import Context
 
 from mahtai import __version__
 from mahtai.cases_import.commands import cases
+from mahtai.deidentification.commands import deface_nifti, deidentify
 from mahtai.errors import MahtaiError
 from mahtai.models.commands import models
+from mahtai.security.at_rest.commands import keys
+from mahtai.security.audit.commands import audit
+from mahtai.security.commands import users
+from mahtai.security.tls_commands import tls
+from mahtai.upkeep.commands import doctor
 from MahtAILib.client.errors import ClientError
 
 
@@ -153,6 +159,13 @@ def _named_values(options: tuple[str, ...]) -> dict[str, str]:
 
 main.add_command(models)
 main.add_command(cases)
+main.add_command(deidentify)
+main.add_command(deface_nifti)
+main.add_command(users)
+main.add_command(audit)
+main.add_command(keys)
+main.add_command(tls)
+main.add_command(doctor)
 
 
 @main.command()

@@ -9,6 +9,8 @@ from mahtai.db.engine import Database, DatabaseUnavailable
 from mahtai.db.migrate import upgrade
 from mahtai.jobs.service import Jobs
 from mahtai.models.catalogue import Catalogue
+from mahtai.security.at_rest.columns import Columns
+from mahtai.security.at_rest.keyring import Keyring, open_keyring
 from mahtai.settings import Settings
 from mahtai.volumes.store import BlobStore
 
@@ -18,8 +20,9 @@ DAY_S = 86_400.0
 
 @dataclass(frozen=True)
 class Foundation:
-    """Opened, and brought up to date."""
+    """Opened, and brought up to date; ``keyring`` is None where nothing is encrypted."""
 
+    keyring: Keyring | None
     database: Database
     store: BlobStore
     catalogue: Catalogue
@@ -30,24 +33,44 @@ class Foundation:
         """End the engine, leave unfinished jobs to the next start or the other servers, let go of the tables."""
         self.jobs.stop()
         self.database.close()
+        if self.keyring is not None:
+            self.keyring.close()
 
 
 def open_foundation(settings: Settings) -> Foundation:
     """Open the tables, bring them up to date, take up unfinished jobs; the data folder must be held.
 
     Raises:
-        MahtaiError: the database or the disk cannot be used.
+        MahtaiError: the key, the database or the disk cannot be used.
     """
-    database = Database(settings.database_url)
-    _require_answer(database)
-    upgrade(database)
-    store = BlobStore(settings.blobs_dir)
+    keyring = open_keyring(settings)
+    if keyring is not None:
+        keyring.watch()
+    database = open_tables(settings, keyring)
+    store = BlobStore(settings.blobs_dir, keyring)
     store.sweep_partials(0.0 if settings.is_sqlite else DAY_S)
     catalogue = Catalogue(settings.models_path, settings.versions_dir)
     intake = Intake(settings, database, store)
     jobs = Jobs(settings, database, store, intake, catalogue)
     jobs.start()
-    return Foundation(database, store, catalogue, intake, jobs)
+    return Foundation(keyring, database, store, catalogue, intake, jobs)
+
+
+def open_tables(settings: Settings, keyring: Keyring | None = None) -> Database:
+    """The tables, brought up to date.
+
+    Args:
+        keyring: of the data folder, if it has one; opened here if it is not given.
+
+    Raises:
+        MahtaiError: they, or the key, cannot be used.
+    """
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    keyring = open_keyring(settings) if keyring is None else keyring
+    database = Database(settings.database_url, None if keyring is None else Columns(keyring))
+    _require_answer(database)
+    upgrade(database)
+    return database
 
 
 def _require_answer(database: Database) -> None:

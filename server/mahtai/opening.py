@@ -21,8 +21,9 @@ from mahtai.cases.visibility import Visibility
 from mahtai.foundation import open_foundation
 from mahtai.jobs.orders import OrderDesk
 from mahtai.models.versions import ModelVersions
+from mahtai.security.at_rest.secret_file import load_or_create
+from mahtai.security.audit.lifetime import close_record, open_record
 from mahtai.security.people import SESSION_KEY, open_people
-from mahtai.security.secret_file import secret_of
 from mahtai.settings import Settings
 from mahtai.training.processes import Trainings
 from mahtai.training.trials import Trials
@@ -42,7 +43,8 @@ def open_services(settings: Settings) -> tuple[Services, Callable[[], None]]:
     """
     base = open_foundation(settings)
     database, store, intake = base.database, base.store, base.intake
-    people = open_people(settings, database, secret_of(settings.secrets_dir / SESSION_KEY))
+    people = open_people(settings, database, load_or_create(settings.secrets_dir / SESSION_KEY, base.keyring))
+    record = open_record(settings, database)
     labels = Labels(database, store)
     cases = Cases(database, intake, Patients(store, settings.data_dir))
     leases = Leases(database, settings.lease_s)
@@ -77,6 +79,7 @@ def open_services(settings: Settings) -> tuple[Services, Callable[[], None]]:
         trainings=trainings,
         trials=trials,
         check_database=database.check,
+        audit=record,
         hospital=people.hospital,
     )
     trials.start()
@@ -84,6 +87,7 @@ def open_services(settings: Settings) -> tuple[Services, Callable[[], None]]:
     def close() -> None:
         trials.stop()
         trainings.stop()
+        close_record(record)
         base.close()
 
     return services, close

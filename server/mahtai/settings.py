@@ -64,9 +64,12 @@ class Settings:
         tls_oldest: oldest version of TLS that is spoken.
         key_file, key, key_command: where the master key for data at rest is from; at most one of them.
         audit: whether is recorded who did what.
+        audit_retention: file that says for how many days entries are kept, instead of the one that came with it.
         requests_per_s: of one account or address, before it has to wait.
         jobs_per_user: accepted and unfinished inferences of one account at most.
         connections_per_address: open at once.
+        names: further names under which the server answers, such as a reverse proxy's.
+        behind_proxy: whether a reverse proxy on this computer tells where requests come from (X-Forwarded-For).
         oidc_issuer, oidc_client, oidc_secret_file, oidc_redirect: the hospital's own sign-in, and what it knows this
             server by; ``oidc_redirect`` is the address under which browsers reach this server.
         oidc_role_claim, oidc_roles: claim that holds the roles, and which of its values is which role here.
@@ -100,9 +103,12 @@ class Settings:
     key: str | None = field(default=None, repr=False)
     key_command: str | None = None
     audit: bool = True
+    audit_retention: Path | None = None
     requests_per_s: int = 200
     jobs_per_user: int = 64
     connections_per_address: int = 100
+    names: tuple[str, ...] = ()
+    behind_proxy: bool = False
     oidc_issuer: str | None = None
     oidc_client: str | None = None
     oidc_secret_file: Path | None = None
@@ -157,11 +163,14 @@ class Settings:
             key=variables.optional("key"),
             key_command=variables.optional("key_command"),
             audit=variables.choice("audit", "on", SWITCH) == "on",
+            audit_retention=variables.optional_path("audit_retention"),
             requests_per_s=variables.number("requests_per_s", cls.requests_per_s, 1, 1_000_000),
             jobs_per_user=variables.number("jobs_per_user", cls.jobs_per_user, 1, 10_000),
             connections_per_address=variables.number(
                 "connections_per_address", cls.connections_per_address, 1, 1_000_000
             ),
+            names=tuple(name.strip() for name in variables.text("names", "").split(",") if name.strip()),
+            behind_proxy=variables.choice("behind_proxy", "off", SWITCH) == "on",
             oidc_issuer=variables.optional("oidc_issuer"),
             oidc_client=variables.optional("oidc_client"),
             oidc_secret_file=variables.optional_path("oidc_secret_file"),

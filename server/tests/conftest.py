@@ -77,10 +77,10 @@ def start_server(tmp_path: Path, models: Path) -> Iterator[StartServer]:
     """Starts servers that a test may stop, kill or starve; ``environment`` as for ``ServerProcess``."""
     started: list[ServerProcess] = []
 
-    def start(name: str = "own", **more: Any) -> ServerProcess:
+    def start(name: str = "own", begin: bool = True, **more: Any) -> ServerProcess:
         process = ServerProcess(tmp_path / name, **{"models": (models,), **more})
         started.append(process)
-        return process.start()
+        return process.start() if begin else process
 
     yield start
     for process in started:

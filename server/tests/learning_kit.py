@@ -26,6 +26,8 @@ from mahtai.db.tables import PatientRow
 from mahtai.demo.phantom import make_phantom
 from mahtai.models.catalogue import Catalogue
 from mahtai.models.versions import ModelVersions
+from mahtai.security.at_rest.columns import Columns
+from mahtai.security.at_rest.keyring import open_keyring
 from mahtai.settings import Settings
 from mahtai.training.training_folder import TrainingFolder
 from mahtai.volumes.geometry import Geometry
@@ -80,9 +82,10 @@ class Clinic:
 
     def __post_init__(self) -> None:
         self.settings.data_dir.mkdir(parents=True, exist_ok=True)
-        self.database = Database(self.settings.database_url)
+        keyring = open_keyring(self.settings)
+        self.database = Database(self.settings.database_url, None if keyring is None else Columns(keyring))
         upgrade(self.database)
-        self.store = BlobStore(self.settings.blobs_dir)
+        self.store = BlobStore(self.settings.blobs_dir, keyring)
         self.intake = Intake(self.settings, self.database, self.store)
         self.cases = Cases(self.database, self.intake, Patients(self.store, self.settings.data_dir))
         self.labels = Labels(self.database, self.store)
@@ -153,10 +156,15 @@ class Clinic:
         return TrainingFolder.create(self.settings.trainings_dir, model, minutes, "test", data)
 
 
-def clinic(root: Path) -> Clinic:
-    """A new one, with the model ``tiny``; ``root`` may be that of a ``ServerProcess`` that was not started yet."""
+def clinic(root: Path, **more: str) -> Clinic:
+    """A new one, with the model ``tiny``; ``root`` may be that of a ``ServerProcess`` that was not started yet.
+
+    Args:
+        more: ``MAHTAI_*`` variables, without the prefix in lower case.
+    """
     write_model(root / "shipped")
     variables = {"MAHTAI_DATA_DIR": str(root / "data"), "MAHTAI_CONFIG_DIR": str(root / "config")}
+    variables |= {f"MAHTAI_{name.upper()}": value for name, value in more.items()}
     return Clinic(Settings.from_environment({**variables, "MAHTAI_MODELS_PATH": str(root / "shipped")}))
 
 

@@ -198,4 +198,5 @@ def server_events(client: httpx.Client, job: str) -> Iterator[tuple[str, dict[st
 
 
 StartServer = Callable[..., ServerProcess]
-"""Starts servers that a test may stop, kill or starve; see the fixture ``start_server``."""
+"""Starts servers that a test may stop, kill or starve; see the fixture ``start_server``. With ``begin=False`` the
+server is only made, for a test that prepares its folders before."""

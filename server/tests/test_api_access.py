@@ -41,7 +41,13 @@ def test_signs_of_life_and_the_description_need_no_token(server: ServerProcess, 
 
 
 def test_health_says_which_service_and_which_api_this_is(client: httpx.Client) -> None:
-    assert client.get("/healthz").json() == {"service": "mahtai", "version": "0.1.0", "api": 1, "status": "ok"}
+    assert client.get("/healthz").json() == {
+        "service": "mahtai",
+        "version": "0.1.0",
+        "api": 1,
+        "status": "ok",
+        "sign_in": ["token"],
+    }
 
 
 def test_readiness_names_engine_database_and_disk(client: httpx.Client) -> None:

@@ -1,6 +1,6 @@
 """The way to a MahtAI server: wire format, HTTP, jobs, cases and the offline spool; numpy and requests only."""
 
-from MahtAILib.client.acting import Person
+from MahtAILib.client.acting import Account, Person
 from MahtAILib.client.ahead import send_ahead
 from MahtAILib.client.case_files import CaseFiles
 from MahtAILib.client.cases import (
@@ -16,35 +16,53 @@ from MahtAILib.client.cases import (
     list_cases,
     list_labels,
 )
-from MahtAILib.client.connection import API_VERSION, Connection, ServerInfo
+from MahtAILib.client.certificates import Authority, Pins, fetch_authority
+from MahtAILib.client.connection import Connection
 from MahtAILib.client.corrections import Correction, correct, proposal
 from MahtAILib.client.errors import (
+    AccessTokenExpiredError,
     BadAddressError,
     BusyError,
     CancelledError,
     CertificateError,
+    ChangedAuthorityError,
     ClientError,
+    CodeWantedError,
     ConnectionLostError,
     DamagedTransferError,
     ForbiddenError,
     JobFailedError,
+    NotAllowedError,
+    NotEncryptedError,
     NotMahtAIError,
+    RecordError,
     RefusedError,
     RequestRefusedError,
     ServerFaultError,
     ServerTooNewError,
     ServerTooOldError,
+    SessionEndedError,
+    SignInError,
     SpoolError,
     TimedOutError,
+    TooManyAttemptsError,
+    TooManyJobsError,
+    TooManyRequestsError,
+    UnknownAuthorityError,
     UnknownHostError,
     UnreachableError,
+    WrongCodeError,
+    WrongCredentialsError,
     WrongTokenError,
 )
+from MahtAILib.client.hospital_sign_in import HospitalSignIn
 from MahtAILib.client.jobs import Job, JobResult
 from MahtAILib.client.markups import LandmarkFile, LandmarkPoint, MarkupsError, decode_markups, encode_markups
 from MahtAILib.client.nrrd import NrrdError, NrrdHeader, NrrdVolume
 from MahtAILib.client.patience import Patience
 from MahtAILib.client.reviews import Decision, decide, list_reviews
+from MahtAILib.client.server_info import API_VERSION, ServerInfo
+from MahtAILib.client.sign_in import SignedIn, own_account, sign_in, sign_out
 from MahtAILib.client.spool import FlushReport, Spool
 from MahtAILib.client.spool_item import RefusedLabel, SpooledLabel
 from MahtAILib.client.spool_receipt import Receipt
@@ -61,6 +79,9 @@ from MahtAILib.client.worklist import Filter, Lease, Offer, WorkCase, claim, fin
 
 __all__ = [
     "API_VERSION",
+    "AccessTokenExpiredError",
+    "Account",
+    "Authority",
     "BadAddressError",
     "Blob",
     "BusyError",
@@ -68,7 +89,9 @@ __all__ = [
     "Case",
     "CaseFiles",
     "CertificateError",
+    "ChangedAuthorityError",
     "ClientError",
+    "CodeWantedError",
     "Connection",
     "ConnectionLostError",
     "Correction",
@@ -77,6 +100,7 @@ __all__ = [
     "Filter",
     "FlushReport",
     "ForbiddenError",
+    "HospitalSignIn",
     "Identity",
     "Job",
     "JobFailedError",
@@ -89,6 +113,8 @@ __all__ = [
     "MarkupsError",
     "NewCase",
     "NewLabel",
+    "NotAllowedError",
+    "NotEncryptedError",
     "NotMahtAIError",
     "NrrdError",
     "NrrdHeader",
@@ -96,7 +122,9 @@ __all__ = [
     "Offer",
     "Patience",
     "Person",
+    "Pins",
     "Receipt",
+    "RecordError",
     "RefusedError",
     "RefusedLabel",
     "RequestRefusedError",
@@ -104,16 +132,25 @@ __all__ = [
     "ServerInfo",
     "ServerTooNewError",
     "ServerTooOldError",
+    "SessionEndedError",
+    "SignInError",
+    "SignedIn",
     "Spool",
     "SpoolError",
     "SpooledLabel",
     "StudyResult",
     "StudyVolume",
     "TimedOutError",
+    "TooManyAttemptsError",
+    "TooManyJobsError",
+    "TooManyRequestsError",
+    "UnknownAuthorityError",
     "UnknownHostError",
     "UnreachableError",
     "Upload",
     "WorkCase",
+    "WrongCodeError",
+    "WrongCredentialsError",
     "WrongTokenError",
     "add_label",
     "anonymous_case",
@@ -124,6 +161,7 @@ __all__ = [
     "decode_markups",
     "detect_landmarks",
     "encode_markups",
+    "fetch_authority",
     "find_cases",
     "get_case",
     "label_content",
@@ -131,11 +169,14 @@ __all__ = [
     "list_labels",
     "list_reviews",
     "next_case",
+    "own_account",
     "pack",
     "proposal",
     "read_case",
     "release",
     "segment_study",
     "send_ahead",
+    "sign_in",
+    "sign_out",
     "upload",
 ]

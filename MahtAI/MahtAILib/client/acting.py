@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -26,3 +27,38 @@ class Person:
 
 
 NOBODY = Person("")
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account on a server, and what it may do there.
+
+    Attributes:
+        name: under which its work is kept.
+        permissions: such as ``labels.write``.
+        has_codes: whether a code of an authenticator app is wanted with each sign-in.
+    """
+
+    id: str
+    name: str
+    role: str
+    permissions: frozenset[str] = frozenset()
+    has_codes: bool = False
+
+    @property
+    def person(self) -> Person:
+        """As a reader."""
+        return Person(self.name, self.role)
+
+    def may(self, permission: str) -> bool:
+        """Whether it has the permission."""
+        return permission in self.permissions
+
+    def is_called(self, name: str) -> bool:
+        """Whether this name is its own; the server makes no difference between large and small letters."""
+        return plain_name(name) == plain_name(self.name)
+
+
+def plain_name(name: str) -> str:
+    """A name in the form in which the server compares names."""
+    return unicodedata.normalize("NFKC", name).strip().casefold()

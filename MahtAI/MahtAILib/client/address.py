@@ -1,27 +1,11 @@
-"""Where a server is and how to be let in: addresses and tokens as people type them, cleaned or refused."""
+"""Addresses and tokens as people type them, cleaned or refused."""
 
 from __future__ import annotations
 
 import ipaddress
 from urllib.parse import urlsplit
 
-import requests
-from requests.auth import AuthBase
-
 from MahtAILib.client.errors import BadAddressError, WrongTokenError
-
-
-class Bearer(AuthBase):
-    """Sets the token, or nothing; either way requests takes no password from a .netrc file."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Called by requests with what is about to be sent."""
-        if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
 
 
 def clean_url(url: str) -> str:

@@ -28,6 +28,7 @@ DEFAULT_BYTES = 4 * 2**30
 
 _LARGEST_FILE = 2**30
 _HASH = re.compile(r"[0-9a-f]{64}")
+_HASH_ANYWHERE = re.compile(r'(?<=")[0-9a-f]{64}(?=")')
 _CASE = re.compile(r"[A-Za-z0-9-]{1,64}")
 _NOTES_KEPT = 200
 
@@ -118,6 +119,24 @@ class CaseFiles:
                 if isinstance(document, dict):
                     found.append(document)
         return found
+
+    def forget(self, server: str) -> None:
+        """Remove what is known of a server's cases, and every file that no other server's case needs."""
+        with self._lock:
+            needed: set[str] = set()
+            for path in self._by_age("*.json"):
+                document: Any = None
+                with suppress(OSError, ValueError):
+                    document = json.loads(path.read_text(encoding="utf-8"))
+                if isinstance(document, dict) and document.get("server") != server:
+                    needed |= set(_HASH_ANYWHERE.findall(json.dumps(document)))
+                else:
+                    with suppress(OSError):
+                        path.unlink()
+            for path in self._by_age("*"):
+                if _HASH.fullmatch(path.name) and path.name not in needed:
+                    with suppress(OSError):
+                        path.unlink()
 
     def _make_room(self, kept: str) -> None:
         """Remove what was not used for the longest time, beginnings that a crash left, and old notes."""

@@ -5,43 +5,32 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
-from MahtAILib.client.acting import NOBODY, Person
-from MahtAILib.client.address import Bearer, clean_token, clean_url, is_loopback
+from MahtAILib.client.acting import NOBODY, Account, Person
+from MahtAILib.client.address import clean_url, is_loopback
+from MahtAILib.client.answers import read_body, read_document, require_success
 from MahtAILib.client.background import Task
-from MahtAILib.client.diagnosis import MAX_PROBLEM_BYTES, explain_answer, explain_failure, not_mahtai
+from MahtAILib.client.diagnosis import explain_failure, not_mahtai
 from MahtAILib.client.errors import (
+    AccessTokenExpiredError,
     BusyError,
     ConnectionLostError,
-    ServerTooNewError,
-    ServerTooOldError,
+    SessionEndedError,
+    TooManyRequestsError,
     WrongTokenError,
 )
+from MahtAILib.client.login import NO_LOGIN, Bearer, Login, TokenLogin
+from MahtAILib.client.server_info import ServerInfo, read_server_info
+from MahtAILib.client.transport import open_session
 
-API_VERSION = 1
-"""The version of the server's API that this client speaks."""
-
-_MAX_JSON_BYTES = 16 * 2**20
 _MAX_RETRY_WAIT_S = 5.0
 _UPLOAD_CONNECT_TIMEOUT_S = 10.0
-_READ_CHUNK = 2**16
-_POOL = 10
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class ServerInfo:
-    """What a server says about itself: its version and the version of its API."""
-
-    version: str
-    api: int
 
 
 class Body(Protocol):
@@ -61,7 +50,9 @@ class Connection:
     without harm are repeated after a short pause when the connection breaks or the server is busy.
 
     Attributes:
-        person: who asks; only a server that has shown to be MahtAI's is told.
+        person: who asks; only a server that has shown to be MahtAI's is told, and one with accounts knows better.
+        account: whose login it is; None where the server has no accounts, or was not asked.
+        login: what requests show; a session takes its place after signing in.
 
     Usage::
 
@@ -89,27 +80,24 @@ class Connection:
             read_timeout_s: for each wait for data.
             retries: how often a request that may be repeated is repeated.
             backoff_s: pause before the first repetition; it doubles each time.
-            ca_file: certificates to trust instead of the system's.
+            ca_file: certificates to trust instead of the system's; they are loaded now.
 
         Raises:
             BadAddressError: ``url`` cannot be read.
             WrongTokenError: ``token`` holds characters that no token has.
+            CertificateError: ``ca_file`` cannot be read.
         """
         self.url = clean_url(url)
         self.is_local = is_loopback(self.url)
         self.person: Person = NOBODY
+        self.account: Account | None = None
         self._timeouts = (connect_timeout_s, read_timeout_s)
         self._retries = retries
         self._backoff_s = backoff_s
-        self._login = Bearer(clean_token(token))
+        self.login: Login = TokenLogin(token)
         self._server: ServerInfo | None = None
-        self._session = requests.Session()
-        # a proxy from the environment would swallow requests to this very computer
-        self._session.trust_env = not self.is_local
-        if ca_file is not None:
-            self._session.verify = ca_file
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=_POOL))
+        self._ca_file = ca_file
+        self._session = open_session(self.url, self.is_local, ca_file)
 
     def __enter__(self) -> Connection:
         return self
@@ -142,11 +130,11 @@ class Connection:
         if self._server is None:
             # without the token: whoever listens there has not shown yet that it may see it
             try:
-                with self._opened("GET", "/healthz", login=Bearer("")) as response:
-                    document = self._document(response)
+                with self._opened("GET", "/healthz", login=NO_LOGIN) as response:
+                    document = read_document(response, self.url)
             except WrongTokenError as error:
                 raise not_mahtai(self.url, "it wants a login of its own") from error
-            self._server = _server_info(document, self.url)
+            self._server = read_server_info(document, self.url)
         return self._server
 
     def json(
@@ -158,6 +146,7 @@ class Connection:
         headers: Mapping[str, str] | None = None,
         retry: bool | None = None,
         task: Task | None = None,
+        login: Login | None = None,
     ) -> Any:
         """Send one JSON request and return the JSON answer (None for an empty one).
 
@@ -168,6 +157,7 @@ class Connection:
             headers: additional ones.
             retry: whether the request may be repeated; by default whether its method is idempotent.
             task: stops waiting between repetitions when it is stopped.
+            login: instead of that of the connection.
 
         Raises:
             ClientError: no answer, or one that is not a success.
@@ -178,11 +168,11 @@ class Connection:
             sent["Content-Type"] = "application/json"
 
         def once() -> Any:
-            with self._opened(method, path, data=data, headers=sent) as response:
-                return self._document(response)
+            with self._opened(method, path, data=data, headers=sent, login=login) as response:
+                return read_document(response, self.url)
 
         may_repeat = method in ("GET", "HEAD", "PUT", "DELETE") if retry is None else retry
-        return self._repeated(once, task) if may_repeat else once()
+        return self._repeated(once, task, may_repeat)
 
     def put(self, path: str, body: Body, headers: Mapping[str, str], task: Task | None = None) -> Any:
         """Upload a body and return the JSON answer; repeated where the connection breaks.
@@ -195,7 +185,7 @@ class Connection:
 
         def once() -> Any:
             with self._opened("PUT", path, data=body, headers=headers, timeouts=timeouts) as response:
-                return self._document(response)
+                return read_document(response, self.url)
 
         return self._repeated(once, task)
 
@@ -211,7 +201,7 @@ class Connection:
 
         def once() -> bytes:
             with self._opened("GET", path) as response:
-                return self._body(response, max_bytes, on_bytes, task)
+                return read_body(response, self.url, max_bytes, on_bytes, task)
 
         return self._repeated(once, task)
 
@@ -232,7 +222,7 @@ class Connection:
 
         def once() -> bytes:
             with self._opened("POST", path, data=body, headers=headers, timeouts=timeouts) as response:
-                return self._body(response, max_bytes, None, task)
+                return read_body(response, self.url, max_bytes, None, task)
 
         return self._repeated(once, task)
 
@@ -257,68 +247,55 @@ class Connection:
         data: bytes | Body | None = None,
         headers: Mapping[str, str] | None = None,
         timeouts: tuple[float, float] | None = None,
-        login: Bearer | None = None,
+        login: Login | None = None,
     ) -> Iterator[requests.Response]:
         """A successful answer whose body has not been read; every failure inside becomes a ClientError."""
-        try:
+        shown = login or self.login
+        sent = {**({} if login is not None else self.person.headers()), **(headers or {})}
+
+        def ask(token: str) -> requests.Response:
             response = self._session.request(
                 method,
                 self.url + path,
                 data=data,  # type: ignore[arg-type]
-                headers={**({} if login is not None else self.person.headers()), **(headers or {})},
+                headers=sent,
                 timeout=timeouts or self._timeouts,
-                auth=login or self._login,
+                auth=Bearer(token),
+                verify=self._ca_file or True,  # of the session it would give way to a variable of the environment
                 stream=True,
                 allow_redirects=False,
             )
-            with response:
-                if not 200 <= response.status_code < 300:
-                    problem = explain_answer(response, _beginning(response))
-                    if problem is not None:
-                        raise problem
-                yield response
-        except (requests.RequestException, HTTPError, OSError) as error:
-            raise explain_failure(error, self.url) from error
+            try:
+                require_success(response)
+            except BaseException:
+                response.close()
+                raise
+            return response
 
-    def _document(self, response: requests.Response) -> Any:
-        body = self._body(response, _MAX_JSON_BYTES)
-        if not body:
-            return None
         try:
-            return json.loads(body)
-        except ValueError as error:
-            raise not_mahtai(self.url, "its answer is not JSON") from error
+            token = shown.token()
+            try:
+                response = ask(token)
+            except AccessTokenExpiredError:
+                shown.renew(token)
+                response = ask(shown.token())
+            with response:
+                yield response
+        except SessionEndedError:
+            shown.end()
+            raise
+        except (requests.RequestException, HTTPError, OSError) as error:
+            raise explain_failure(error, self.url, self._ca_file is not None) from error
 
-    def _body(
-        self,
-        response: requests.Response,
-        max_bytes: int,
-        on_bytes: Callable[[int], None] | None = None,
-        task: Task | None = None,
-    ) -> bytes:
-        body = bytearray()
-        for piece in response.iter_content(_READ_CHUNK):
-            body += piece
-            if len(body) > max_bytes:
-                raise not_mahtai(self.url, "its answer is far larger than it should be")
-            if on_bytes is not None:
-                on_bytes(len(body))
-            if task is not None:
-                task.check()
-        announced = response.headers.get("Content-Length", "")
-        # older versions of urllib3 take a body that ends too early for a whole one
-        if announced.isdigit() and "Content-Encoding" not in response.headers and len(body) < int(announced):
-            raise ConnectionLostError(
-                "The connection broke in the middle of an answer. Nothing was lost.", "Try again."
-            )
-        return bytes(body)
-
-    def _repeated(self, once: Callable[[], T], task: Task | None) -> T:
+    def _repeated(self, once: Callable[[], T], task: Task | None, may_repeat: bool = True) -> T:
+        """What ``once`` returns; what the server did not even look at is repeated in any case."""
         pause_s = self._backoff_s
         for _ in range(self._retries):
             try:
                 return once()
             except (ConnectionLostError, BusyError) as error:
+                if not may_repeat and not isinstance(error, TooManyRequestsError):
+                    raise
                 asked_s = error.retry_after_s if isinstance(error, BusyError) else None
                 if asked_s is not None and asked_s > _MAX_RETRY_WAIT_S:
                     raise
@@ -326,34 +303,3 @@ class Connection:
             (task or Task()).wait(wait_s)
             pause_s *= 2
         return once()
-
-
-def _beginning(response: requests.Response) -> bytes:
-    """Enough of an error's body to read what it says; what follows is of no interest."""
-    body = bytearray()
-    for piece in response.iter_content(_READ_CHUNK):
-        body += piece
-        if len(body) >= MAX_PROBLEM_BYTES:
-            break
-    return bytes(body)
-
-
-def _server_info(document: object, url: str) -> ServerInfo:
-    if (
-        not isinstance(document, dict)
-        or document.get("service") != "mahtai"
-        or not isinstance(document.get("api"), int)
-    ):
-        raise not_mahtai(url, "it does not say so at /healthz")
-    info = ServerInfo(str(document.get("version", "")), document["api"])
-    if info.api < API_VERSION:
-        raise ServerTooOldError(
-            f"The server is too old: MahtAI {info.version} speaks API {info.api}, this client needs {API_VERSION}.",
-            "Ask the person who runs the server to update it. Your work on this computer is safe.",
-        )
-    if info.api > API_VERSION:
-        raise ServerTooNewError(
-            f"The server is newer than this client: MahtAI {info.version} speaks API {info.api}, not {API_VERSION}.",
-            "Update MahtAI on this computer. Your work on this computer is safe.",
-        )
-    return info

@@ -1,54 +1,44 @@
-"""From what a socket or an answer shows to the typed error that names the cause and the remedy."""
+"""From what a socket shows to the typed error that names the cause and the remedy."""
 
 from __future__ import annotations
 
-import email.utils
 import errno
 import http.client
-import json
 import socket
-import time
+import ssl
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import LocationParseError
 
+from MahtAILib.client.certificate_errors import certificate_error
 from MahtAILib.client.errors import (
     BadAddressError,
-    BusyError,
-    CertificateError,
     ClientError,
     ConnectionLostError,
-    ForbiddenError,
     NotMahtAIError,
     RefusedError,
-    RequestRefusedError,
-    ServerFaultError,
     TimedOutError,
     UnknownHostError,
     UnreachableError,
-    WrongTokenError,
 )
-
-PROBLEM_TYPE = "application/problem+json"
-MAX_PROBLEM_BYTES = 2**16
 
 _NOTHING_LOST = "Nothing was lost."
 _NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL, errno.EACCES}
 _WINDOWS_REFUSED = 10061
 
 
-def explain_failure(error: Exception, url: str) -> ClientError:
+def explain_failure(error: Exception, url: str, is_pinned: bool = False) -> ClientError:
     """The typed error for a request to ``url`` that got no complete answer.
 
     Args:
         error: what requests, urllib3 or the socket raised; its causes are searched for the one that tells.
         url: the server's address, for the words.
+        is_pinned: whether only the authority that the reader confirmed for this server is trusted.
     """
     causes = list(_causes(error))
-    where = _where(url)
+    where = where_is(url)
     if isinstance(error, requests.exceptions.InvalidURL | LocationParseError):
         return BadAddressError(f"“{url}” is not a server address.", "Write it like http://127.0.0.1:8391.")
     if any(isinstance(cause, requests.exceptions.ProxyError) for cause in causes):
@@ -56,8 +46,9 @@ def explain_failure(error: Exception, url: str) -> ClientError:
             f"The proxy of this network does not let requests through to {where}.",
             "Ask IT to except the server's address from the proxy (NO_PROXY).",
         )
-    if any(isinstance(cause, requests.exceptions.SSLError) for cause in causes):
-        return _certificate_error(error, where)
+    closed = any(isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) for cause in causes)
+    if not closed and any(isinstance(cause, requests.exceptions.SSLError | ssl.SSLError) for cause in causes):
+        return certificate_error(causes, where, is_pinned)
     if any(isinstance(cause, socket.gaierror) for cause in causes):
         host = urlsplit(url).hostname
         return UnknownHostError(
@@ -80,88 +71,22 @@ def explain_failure(error: Exception, url: str) -> ClientError:
             f"This computer has no way through the network to {where}.", "Check the network cable, Wi-Fi or VPN."
         )
     if any(_is_no_http(cause) for cause in causes):
-        return _not_mahtai(where, "it does not speak HTTP")
+        return not_mahtai_at(where, "it does not speak HTTP")
     return ConnectionLostError(
         f"The connection to {where} broke. {_NOTHING_LOST}", "Try again; the server may have been restarted."
     )
 
 
-def explain_answer(response: requests.Response, body: bytes) -> ClientError | None:
-    """The typed error for an HTTP answer, or None where the status says that all is well.
-
-    Args:
-        response: its status and headers.
-        body: at least the first :data:`MAX_PROBLEM_BYTES` of the answer.
-    """
-    status = response.status_code
-    if 200 <= status < 300:
-        return None
-    where = _where(response.url or "")
-    problem = _problem(response, body)
-    reason = _text(problem, "detail") or _text(problem, "title")
-    hint = _text(problem, "hint")
-    if status == 401:
-        return WrongTokenError(
-            reason or f"The server at {where} does not accept this access token.",
-            hint or "Paste the token again, or ask the person who runs the server for it.",
-        )
-    if status == 403 and problem:
-        return ForbiddenError(reason, hint or "Ask the person who runs the server for the permission.")
-    if status in (429, 503):
-        return BusyError(
-            reason or f"The server at {where} is busy or just starting. {_NOTHING_LOST}",
-            hint or "Try again in a minute.",
-            retry_after_s(response.headers.get("Retry-After", "")),
-        )
-    if status in (502, 504) and not problem:
-        return UnreachableError(
-            f"A proxy answers at {where}, but the server behind it does not. {_NOTHING_LOST}",
-            "Try again in a minute. If it stays so, tell the person who runs the server.",
-        )
-    if status >= 500:
-        return ServerFaultError(
-            reason or f"The server at {where} failed (HTTP {status}). {_NOTHING_LOST}",
-            hint or "Try again. If it stays so, tell the person who runs the server the time of the failure.",
-        )
-    if status == 407:
-        return UnreachableError("The proxy of this network wants a password.", "Ask IT to except the server's address.")
-    if problem:
-        kind = _text(problem, "type").rstrip("/").rpartition("/")[2]
-        return RequestRefusedError(reason or f"The server refused the request (HTTP {status}).", hint, status, kind)
-    if 300 <= status < 400:
-        return _not_mahtai(where, f"it sends the request on to {_where(response.headers.get('Location', ''))}")
-    return _not_mahtai(where, f"it answers with HTTP {status} in words of its own")
-
-
 def not_mahtai(url: str, observation: str) -> NotMahtAIError:
     """The error for an address where something else answers; ``observation`` ends its sentence."""
-    return _not_mahtai(_where(url), observation)
+    return not_mahtai_at(where_is(url), observation)
 
 
-def retry_after_s(header: str) -> float | None:
-    """Seconds that a Retry-After header asks for (a number or a date, RFC 9110 10.2.3), or None."""
-    if header.strip().isascii() and header.strip().isdigit():
-        return float(header[:9])
-    moment = email.utils.parsedate_tz(header)
-    return max(0.0, email.utils.mktime_tz(moment) - time.time()) if moment else None
-
-
-def _not_mahtai(where: str, observation: str) -> NotMahtAIError:
+def not_mahtai_at(where: str, observation: str) -> NotMahtAIError:
+    """Likewise, for a host and port."""
     return NotMahtAIError(
         f"What answers at {where} is not a MahtAI server: {observation}.",
         "Check the server address: the port, and whether it begins with http:// or https://.",
-    )
-
-
-def _certificate_error(error: Exception, where: str) -> CertificateError:
-    if "WRONG_VERSION_NUMBER" in str(error) or "record layer" in str(error):
-        return CertificateError(
-            f"The server at {where} does not use encryption, but the address begins with https://.",
-            "Write http:// if the server is on this computer; otherwise ask the person who runs it.",
-        )
-    return CertificateError(
-        f"The identity of the server at {where} could not be verified: its certificate is not trusted here.",
-        "Ask IT to install the hospital's certificate authority on this computer. Do not send images until then.",
     )
 
 
@@ -187,26 +112,10 @@ def _winerror(cause: BaseException) -> int | None:
     return getattr(cause, "winerror", None)
 
 
-def _where(url: str) -> str:
-    """Host and port, without path or anything secret."""
+def where_is(url: str) -> str:
+    """Host and port of an address, without path or anything secret, for the words."""
     try:
         parts = urlsplit(url)
         return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname or url or "another address")
     except ValueError:
         return "this address"
-
-
-def _problem(response: requests.Response, body: bytes) -> dict[str, Any]:
-    """The RFC 9457 problem document, or {} if the answer is none."""
-    if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() != PROBLEM_TYPE:
-        return {}
-    try:
-        document = json.loads(body)
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _text(problem: dict[str, Any], key: str) -> str:
-    value = problem.get(key)
-    return value if isinstance(value, str) else ""

@@ -67,6 +67,24 @@ class CertificateError(ClientError):
     temporary = True
 
 
+class UnknownAuthorityError(CertificateError):
+    """The server's certificate comes from an authority that this computer does not know."""
+
+    kind = "unknown-authority"
+
+
+class ChangedAuthorityError(CertificateError):
+    """The server's certificate does not come from the authority that the reader confirmed for this server."""
+
+    kind = "changed-authority"
+
+
+class NotEncryptedError(ClientError):
+    """A password would have gone through the network in clear."""
+
+    kind = "not-encrypted"
+
+
 class WrongTokenError(ClientError):
     """The server does not accept the access token, or none was sent."""
 
@@ -78,6 +96,64 @@ class ForbiddenError(ClientError):
     """The token is known but does not allow this."""
 
     kind = "forbidden"
+    temporary = True
+
+
+class NotAllowedError(ForbiddenError):
+    """The account's role does not allow this."""
+
+    kind = "not-allowed"
+
+
+class SignInError(ClientError):
+    """Signing in did not work."""
+
+    kind = "sign-in"
+
+
+class WrongCredentialsError(SignInError):
+    """The name or the password is wrong."""
+
+    kind = "wrong-credentials"
+
+
+class CodeWantedError(SignInError):
+    """The password is right, and a code of the authenticator app is wanted besides."""
+
+    kind = "code-wanted"
+
+
+class WrongCodeError(SignInError):
+    """The code is wrong, or was used before."""
+
+    kind = "wrong-code"
+
+
+class TooManyAttemptsError(SignInError):
+    """Passwords or codes were tried too often.
+
+    Attributes:
+        retry_after_s: when the next attempt is looked at, or None if the server did not say.
+    """
+
+    kind = "too-many-attempts"
+
+    def __init__(self, reason: str, hint: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(reason, hint)
+        self.retry_after_s = retry_after_s
+
+
+class AccessTokenExpiredError(ClientError):
+    """The session goes on with a new access token; whoever sends requests sees to that."""
+
+    kind = "access-token-expired"
+    temporary = True
+
+
+class SessionEndedError(ClientError):
+    """Signed out: idle for too long, or ended by somebody. What waits on this computer is kept."""
+
+    kind = "session-ended"
     temporary = True
 
 
@@ -115,6 +191,25 @@ class BusyError(ClientError):
     def __init__(self, reason: str, hint: str = "", retry_after_s: float | None = None) -> None:
         super().__init__(reason, hint)
         self.retry_after_s = retry_after_s
+
+
+class TooManyRequestsError(BusyError):
+    """More requests than the server takes from one account; nothing was done, so any of them may be repeated."""
+
+    kind = "too-many-requests"
+
+
+class RecordError(BusyError):
+    """The server cannot write its record of who did what, and therefore does nothing."""
+
+    kind = "audit"
+
+
+class TooManyJobsError(ClientError):
+    """This account has as many jobs under way as it may have."""
+
+    kind = "too-many-jobs"
+    temporary = True
 
 
 class ServerFaultError(ClientError):

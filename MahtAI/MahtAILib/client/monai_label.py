@@ -19,12 +19,13 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from MahtAILib.client import nifti, nrrd
-from MahtAILib.client.address import Bearer, clean_url, is_loopback
+from MahtAILib.client.address import clean_url, is_loopback
 from MahtAILib.client.background import Cancelled, OnProgress, Task, run_cancellable
 from MahtAILib.client.diagnosis import explain_failure
 from MahtAILib.client.errors import ClientError
 from MahtAILib.client.geometry import Geometry, GeometryError
 from MahtAILib.client.labelmaps import LONGEST_NAME, bytes_colour, ids, names_by_value, segmentation_of, shown
+from MahtAILib.client.login import Bearer
 from MahtAILib.client.multipart import MultipartBody, MultipartError, MultipartReader, Part, PartHeader
 from MahtAILib.client.segmentation import Segmentation
 from MahtAILib.client.study import StudyVolume

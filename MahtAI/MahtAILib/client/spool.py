@@ -22,7 +22,7 @@ from MahtAILib.client.background import Cancelled, OnProgress, Task, run_cancell
 from MahtAILib.client.cases import NewCase, NewLabel
 from MahtAILib.client.connection import Connection
 from MahtAILib.client.durable import move_folder, sync_folder, try_lock
-from MahtAILib.client.errors import ClientError, RequestRefusedError, ServerFaultError, SpoolError
+from MahtAILib.client.errors import ClientError, ForbiddenError, RequestRefusedError, ServerFaultError, SpoolError
 from MahtAILib.client.reviews import Decision
 from MahtAILib.client.spool_item import (
     AnyItem,
@@ -37,7 +37,7 @@ from MahtAILib.client.spool_item import (
     write_refusal,
 )
 from MahtAILib.client.spool_receipt import Receipt, read_receipt, write_receipt
-from MahtAILib.client.spool_sending import send_item
+from MahtAILib.client.spool_sending import is_of_another, send_item
 from MahtAILib.client.volumes import Blob
 
 _UNFINISHED_KEPT_S = 86400.0
@@ -51,6 +51,7 @@ class FlushReport:
         sent: in the order in which it went.
         refused: moved to ``refused``, with the reason.
         kept: how many items still wait, those for other servers among them.
+        of_others: names of those whose items wait until they sign in themselves.
         error: why some still wait, or None.
         elsewhere: another process is sending at this moment; nothing was done.
     """
@@ -58,6 +59,7 @@ class FlushReport:
     sent: tuple[Receipt, ...] = ()
     refused: tuple[RefusedLabel, ...] = ()
     kept: int = 0
+    of_others: tuple[str, ...] = ()
     error: ClientError | None = None
     elsewhere: bool = False
 
@@ -218,7 +220,7 @@ class Spool:
             try:
                 with _explained("A saved version could not be noted as sent. It will be sent again."):
                     report = self._settle(connection, folder, report, task)
-            except ServerFaultError as error:
+            except (ServerFaultError, ForbiddenError) as error:
                 report = replace(report, error=report.error or error)  # perhaps only this item is too much for it
             except ClientError as error:
                 task.check()
@@ -232,6 +234,8 @@ class Spool:
             if item.server != connection.url or self._waits_for_parent(item):
                 return report
             connection.require_mahtai()
+            if is_of_another(connection, item):
+                return replace(report, of_others=tuple(dict.fromkeys((*report.of_others, item.author))))
             receipt = self._send(connection, item, task)
             self._drop(folder)
             return replace(report, sent=(*report.sent, receipt))

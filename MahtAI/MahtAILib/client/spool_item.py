@@ -54,6 +54,11 @@ class SpooledDecision(SpooledItem):
     decision: Decision
 
     @property
+    def author(self) -> str:
+        """Who decided."""
+        return self.decision.person.name
+
+    @property
     def content(self) -> str:
         """It has no file."""
         return ""
@@ -72,6 +77,11 @@ class SpooledLabel(SpooledItem):
     label: NewLabel
     content: str
     files: tuple[str, ...]
+
+    @property
+    def author(self) -> str:
+        """Who saved it."""
+        return self.label.author
 
     def read(self, sha256: str) -> Blob:
         """One of its files.

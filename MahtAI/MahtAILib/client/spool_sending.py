@@ -9,9 +9,22 @@ from MahtAILib.client.cases import add_label, create_case
 from MahtAILib.client.connection import Connection
 from MahtAILib.client.errors import RequestRefusedError
 from MahtAILib.client.reviews import decide
+from MahtAILib.client.sign_in import own_account
 from MahtAILib.client.spool_item import AnyItem, SpooledDecision, SpooledLabel
 from MahtAILib.client.spool_receipt import Receipt
 from MahtAILib.client.volumes import upload
+
+
+def is_of_another(connection: Connection, item: AnyItem) -> bool:
+    """Whether somebody else saved it than who is signed in: it would be kept under the wrong name.
+
+    Raises:
+        ClientError: the server does not tell whose login it is.
+    """
+    if not connection.require_mahtai().has_accounts:
+        return False
+    account = connection.account or own_account(connection)
+    return account is not None and not (account.is_called(item.author) or account.may("labels.of-others"))
 
 
 def send_item(connection: Connection, item: AnyItem, parent: str, task: Task) -> Receipt:

@@ -8,6 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MahtAILib.errors import ExplainedError
+from MahtAILib.panel.permitted import Permitted
 from MahtAILib.panel.run_state import RunState
 from MahtAILib.panel.section import Section, fill_choices, fill_table, prepare_table, say
 from MahtAILib.panel.server_state import ServerState
@@ -49,6 +50,7 @@ class AISection(Section):
             "brain_mask": ui.brainMaskComboBox,
             "check_sequences": ui.checkSequencesComboBox,
         }
+        self._permitted = Permitted(server, ui.runButton, "inferences.run")
         prepare_table(ui.regionTable)
         ui.runButton.clicked.connect(self.start)
         ui.cancelButton.clicked.connect(self._cancel)
@@ -67,10 +69,9 @@ class AISection(Section):
         self._list_models()
         ui.optionsGroupBox.setVisible(task.id == BRAIN)
         ui.runButton.setText(task.words.run)
-        ui.runButton.setToolTip(task.words.run_tip)
         for name, box in self._options.items():
             fill_choices(box, _choices()[name], self._parameters().get(name))
-        ui.runButton.enabled = not run.is_running
+        self._permitted.enable(not run.is_running, task.words.run_tip)
         ui.cancelButton.enabled = run.is_running
         ui.runProgressBar.setVisible(run.is_running)
         self._show_progress()

@@ -20,6 +20,7 @@ import qt
 
 from MahtAILib.client.errors import CancelledError
 from MahtAILib.errors import ExplainedError
+from MahtAILib.panel.topics import Topic
 
 log = logging.getLogger(__name__)
 
@@ -62,11 +63,15 @@ class Errand(Generic[T]):
 class Background:
     """Runs errands; their callbacks come on the main thread, and not at all after ``close``.
 
+    Attributes:
+        ended: an errand has ended, well or not; told after its callback.
+
     Args:
         on_fault: told when a callback failed, which is a fault of the program.
     """
 
     def __init__(self, on_fault: Callable[[ExplainedError], None]) -> None:
+        self.ended = Topic()
         self._on_fault = on_fault
         self._answers: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._errands: set[Errand[Any]] = set()
@@ -134,6 +139,7 @@ class Background:
     def _end(self, errand: Errand[Any], answer: Callable[[], None]) -> None:
         self._errands.discard(errand)
         answer()
+        self.ended.publish()
 
     def _deliver(self) -> None:
         stop_at = time.perf_counter() + _DELIVERY_S

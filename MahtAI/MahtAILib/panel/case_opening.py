@@ -11,6 +11,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from MahtAILib.client import jobs
+from MahtAILib.client.acting import plain_name
 from MahtAILib.client.background import Task as Work
 from MahtAILib.client.background import run_cancellable, run_parallel
 from MahtAILib.client.case_files import CaseFiles
@@ -78,6 +79,7 @@ class CaseSource:
                 case.id,
                 {
                     "server": connection.url,
+                    "reader": "" if connection.account is None else connection.account.name,
                     "case": dict(case.document),
                     "version": None if version is None else dict(version.document),
                     "summary": dict(summary),
@@ -87,26 +89,34 @@ class CaseSource:
 
         return run_cancellable(work, errand.progress, errand.cancelled)
 
-    def here(self, server: str, case_id: str) -> ReadyCase | None:
+    def here(self, server: str, case_id: str, reader: str) -> ReadyCase | None:
         """In a thread: a case of which all is on this computer, as it was when it was fetched; None otherwise.
+
+        Args:
+            reader: who asks; what another account fetched is not for them.
 
         Raises:
             ExplainedError: it cannot be read.
         """
-        for note in self._notes(server):
+        for note in self._notes(server, reader):
             if note["case"].get("id") == case_id:
                 case = work_case(note["case"])
                 version = None if note.get("version") is None else label_of(note["version"])
                 return self._read(None, server, case, self._task(case), version, note.get("summary") or {}, Work())
         return None
 
-    def cases_here(self, server: str) -> list[WorkCase]:
+    def cases_here(self, server: str, reader: str) -> list[WorkCase]:
         """Those of which all was here a moment ago, the one that was fetched last first."""
-        cases = (work_case(note["case"]) for note in self._notes(server))
+        cases = (work_case(note["case"]) for note in self._notes(server, reader))
         return [case for case in cases if self._files.has(case.volumes.values())]
 
-    def _notes(self, server: str) -> list[dict[str, Any]]:
-        return [note for note in self._files.notes() if note.get("server") == server and note.get("case")]
+    def _notes(self, server: str, reader: str) -> list[dict[str, Any]]:
+        def is_for_reader(note: dict[str, Any]) -> bool:
+            fetched_by = str(note.get("reader") or "")
+            return not fetched_by or plain_name(fetched_by) == plain_name(reader)
+
+        notes = [note for note in self._files.notes() if note.get("server") == server and note.get("case")]
+        return [note for note in notes if is_for_reader(note)]
 
     def _task(self, case: WorkCase) -> Task:
         if case.task not in self._tasks:

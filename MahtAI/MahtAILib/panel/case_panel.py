@@ -8,8 +8,10 @@ from typing import Any
 
 from MahtAILib.client.address import clean_url
 from MahtAILib.client.case_files import CaseFiles
+from MahtAILib.client.connection import Connection
 from MahtAILib.client.errors import BadAddressError
 from MahtAILib.client.spool import Spool
+from MahtAILib.client.worklist import release
 from MahtAILib.panel.background import Background
 from MahtAILib.panel.case_ahead import CaseAhead
 from MahtAILib.panel.case_opening import CaseSource
@@ -64,6 +66,7 @@ class CasePanel:
         run: Callable[[], None],
     ) -> None:
         folder: Path = settings.folder
+        self._settings = settings
         self._server, self._versions, self._task, self._address = server, versions, task, address
         self._show_views, self._run = show_views, run
         self.files = CaseFiles(folder / "cases")
@@ -122,6 +125,24 @@ class CasePanel:
                 self.lease.hold(ref, None)
         self._begun = ref
 
+    def before_leaving(self, then: Callable[[Callable[[Connection], None]], None]) -> None:
+        """Somebody signs out: a draft is kept first; then the case is given back and fetched images are removed."""
+
+        def last() -> None:
+            lease, removes = self.lease.lease, self._settings.text("RemoveImages", "1") == "1"
+            self.lease.forget()
+            self.ahead.forget()
+
+            def work(connection: Connection) -> None:
+                if removes:
+                    self.files.forget(connection.url)
+                if lease is not None:
+                    release(connection, lease)
+
+            then(work)
+
+        self.drafts.keep_if_edited(last)
+
     def close(self) -> None:
         """The panel goes away."""
         self.section.close()
@@ -151,7 +172,11 @@ class CasePanel:
 
     def _server_changed(self) -> None:
         connection = self._server.connection
-        if connection is None and self._known_connection is not None:
+        if self._server.account is not None:
+            self.drafts.reader_changed()
+        if self._server.wanted is not None:
+            self._try_again.stop()  # it is there; somebody has to sign in
+        elif connection is None and self._known_connection is not None:
             self._try_again.start()
         if connection is not None and connection is not self._known_connection:
             self._known_connection = connection
@@ -164,7 +189,8 @@ class CasePanel:
 
     def _connect_again(self) -> None:
         """The server that was there is gone: it is asked now and then, so that nobody has to think of what waits."""
-        if self._server.connection is None and self._known_connection is not None:
+        is_gone = self._server.connection is None and self._server.wanted is None
+        if is_gone and self._known_connection is not None:
             self._try_again.start()
             if not self._server.is_asking and self._address() == self._known_connection.url:
                 self._server.connect(self._known_connection.url)

@@ -9,7 +9,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from MahtAILib.client.connection import Connection
-from MahtAILib.client.errors import ClientError, RequestRefusedError
+from MahtAILib.client.errors import ClientError, ForbiddenError, RequestRefusedError
 from MahtAILib.client.worklist import Lease, Offer, WorkCase, claim, next_case, read_case, release
 from MahtAILib.errors import ExplainedError
 from MahtAILib.panel.background import Background, Errand, was_cancelled
@@ -126,10 +126,10 @@ class CaseState:
 
     def open(self, case_id: str, kept: Any = None) -> None:
         """Open a case of the list; one that somebody else works on is shown all the same, and that is said."""
-        connection, url = self._server.connection, self._url()
+        connection, url, reader = self._server.connection, self._url(), self._server.person.name
 
         def from_here(reason: ExplainedError | None) -> Opened:
-            ready = self._source.here(url, case_id)
+            ready = self._source.here(url, case_id, reader)
             if ready is None:
                 raise reason or _not_here()
             return Opened(ready, None, _("The server cannot be reached; this is the case as it was fetched before."))
@@ -195,7 +195,7 @@ class CaseState:
 
     def _next_here(self, reason: ExplainedError | None, kept: Any) -> None:
         """The server is gone: go on with what is on this computer."""
-        ahead, url = self._ahead.ready, self._url()
+        ahead, url, reader = self._ahead.ready, self._url(), self._server.person.name
         known = {*self._skipped, *self._finished, *self._present()}
 
         def work(_errand: Errand[Any]) -> Opened:
@@ -205,8 +205,8 @@ class CaseState:
             )
             if ahead is not None:
                 return Opened(ahead, None, words)
-            for case in self._source.cases_here(url):
-                ready = None if case.id in known else self._source.here(url, case.id)
+            for case in self._source.cases_here(url, reader):
+                ready = None if case.id in known else self._source.here(url, case.id, reader)
                 if ready is not None:
                     return Opened(ready, None, words)
             raise reason or _not_here()
@@ -295,6 +295,8 @@ def _claimed(connection: Connection, case: WorkCase) -> tuple[Lease | None, str]
         return None, _("This case is approved. What you save is a new version all the same.")
     try:
         return claim(connection, case.id), ""
+    except ForbiddenError:
+        return None, _("You may look at it; your account may not save labels.")
     except RequestRefusedError as error:
         if error.problem != "case-held":
             raise

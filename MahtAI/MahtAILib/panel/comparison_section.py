@@ -10,6 +10,7 @@ from MahtAILib.client.cases import LabelVersion
 from MahtAILib.client.comparison import Comparison, Part
 from MahtAILib.errors import ExplainedError
 from MahtAILib.panel.comparison_state import ComparisonState
+from MahtAILib.panel.permitted import Permitted
 from MahtAILib.panel.save_section import SaveSection
 from MahtAILib.panel.section import Section, fill_table, prepare_table, quiet, say
 from MahtAILib.panel.server_state import ServerState
@@ -36,6 +37,8 @@ class ComparisonSection(Section):
         self._task = task
         self._problem: ExplainedError | None = None
         ui = self.ui
+        self._restore = Permitted(server, ui.restoreButton, "labels.write")
+        self._merge = Permitted(server, ui.mergeButton, "labels.write")
         prepare_table(ui.comparisonTable)
         ui.compareButton.clicked.connect(self.compare)
         ui.restoreButton.clicked.connect(self.restore)
@@ -57,10 +60,10 @@ class ComparisonSection(Section):
         can_ask = self._server.connection is not None and not state.is_busy and not self._versions.is_busy
         pair = self._pair()
         ui.compareButton.enabled = can_ask and pair is not None
-        ui.restoreButton.enabled = can_ask and self._save.selected() is not None
+        self._restore.enable(can_ask and self._save.selected() is not None)
         found = state.comparison
         ui.mergeButton.setVisible(found is not None)
-        ui.mergeButton.enabled = can_ask and found is not None
+        self._merge.enable(can_ask and found is not None)
         ui.endComparisonButton.setVisible(found is not None)
         with quiet(ui.comparisonTable):
             row = ui.comparisonTable.currentRow()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from slicer.i18n import tr as _
 
 from MahtAILib.panel.correction_state import CorrectionState
+from MahtAILib.panel.permitted import Permitted
 from MahtAILib.panel.review_state import ReviewState
 from MahtAILib.panel.section import Section, say
+from MahtAILib.panel.server_state import ServerState
 
 KEY = "Ctrl+Return"
 
@@ -14,12 +16,13 @@ KEY = "Ctrl+Return"
 class CorrectionSection(Section):
     """Shows and starts ``CorrectionState``."""
 
-    def __init__(self, correction: CorrectionState, review: ReviewState) -> None:
+    def __init__(self, correction: CorrectionState, review: ReviewState, server: ServerState) -> None:
         super().__init__("Correction")
         self._correction, self._review = correction, review
+        self._permitted = Permitted(server, self.ui.correctButton, "inferences.run")
         self.ui.correctButton.clicked.connect(self.start)
         self.ui.cancelCorrectionButton.clicked.connect(self._cancel)
-        for topic in (correction.changed, review.changed):
+        for topic in (correction.changed, review.changed, server.changed):
             topic.subscribe(self.refresh)
         self.refresh()
 
@@ -30,7 +33,7 @@ class CorrectionSection(Section):
     def refresh(self) -> None:
         """Show how things stand."""
         ui, correction = self.ui, self._correction
-        ui.correctButton.enabled = self._review.node is not None and not correction.is_running
+        self._permitted.enable(self._review.node is not None and not correction.is_running)
         ui.cancelCorrectionButton.setVisible(correction.is_running)
         words = stage_words(correction.stage) if correction.is_running else correction.message
         say(ui.correctionStateLabel, words, correction.error)

@@ -13,6 +13,7 @@ from uuid import uuid4
 import qt
 from slicer.i18n import tr as _
 
+from MahtAILib.client.acting import plain_name
 from MahtAILib.client.connection import Connection
 from MahtAILib.client.drafts import Draft, discard_draft, draft_content, list_drafts, send_draft
 from MahtAILib.client.errors import ClientError
@@ -74,6 +75,7 @@ class DraftsState:
         self._case_of_study = case_of_study
         self._case: CaseRef | None = None
         self._session = str(uuid4())
+        self._reader = ""
         self._kept = self._sent = ""
         self._ended: set[str] = set()
         self._is_keeping = False
@@ -91,6 +93,7 @@ class DraftsState:
         """Another case is open: a new session, and what was left of an earlier one is looked for."""
         self._case, self._session, self.offer, self.message, self.error = case, str(uuid4()), None, "", None
         self._kept = self._sent = ""
+        self._reader = self._server.person.name
         self.changed.publish()
         if case is None:
             return
@@ -102,7 +105,7 @@ class DraftsState:
                 with suppress(ClientError):  # those on this computer are offered all the same
                     known = {one.session for one in found}
                     found += [one for one in list_drafts(connection, case.id) if one.session not in known]
-            mine = [one for one in found if one.author == reader]
+            mine = [one for one in found if plain_name(one.author) == plain_name(reader)]
             return sorted(mine, key=lambda one: one.saved_at, reverse=True)
 
         def done(found: list[Draft]) -> None:
@@ -111,6 +114,26 @@ class DraftsState:
                 self.changed.publish()
 
         self._background.run(work, done, lambda _error: None)
+
+    def reader_changed(self) -> None:
+        """Somebody else may have signed in: what is edited from now on is theirs, and only their drafts are offered."""
+        if plain_name(self._server.person.name) == plain_name(self._reader):
+            return
+        before, node = self._reader, self._task().node
+        self.begin(self._case)
+        if is_edited(node):
+            self._kept = self._sent = content_fingerprint(node)
+            self.message = _(
+                "What was edited here before is not saved ({name}). What you save now is saved under your name."
+            ).format(name=before or _("nobody was signed in"))
+            self.changed.publish()
+
+    def keep_if_edited(self, then: Callable[[], None]) -> None:
+        """Before somebody leaves: keep a draft of what is not saved, if it is of a case, and go on."""
+        if is_edited(self._task().node) and self._case_of_study(self._task()) is not None:
+            self.keep(then)
+        else:
+            then()
 
     def take(self) -> None:
         """Go on with the draft that is offered; it comes as one step that can be undone."""

@@ -25,9 +25,11 @@ from MahtAILib.panel.run_state import RunState
 from MahtAILib.panel.save_section import SaveSection
 from MahtAILib.panel.section import single_shot
 from MahtAILib.panel.segmentation_task import SegmentationTask
+from MahtAILib.panel.server_asking import ServerAsking
 from MahtAILib.panel.server_section import ServerSection
 from MahtAILib.panel.server_state import ServerState
 from MahtAILib.panel.settings import Settings
+from MahtAILib.panel.sign_in_state import SignInState
 from MahtAILib.panel.study_section import StudySection
 from MahtAILib.panel.study_state import StudyState
 from MahtAILib.panel.task import BRAIN, CEPHALOMETRY, MODEL_PARAMETERS, Task
@@ -56,7 +58,9 @@ class Panel:
         self._is_open = False
         self.settings = settings
         self.background = Background(self._fault)
-        self.server = ServerState(self.background, self.settings, lambda: read_token(config_folder()))
+        asking = ServerAsking(self.settings, lambda: read_token(config_folder()))
+        self.server = ServerState(self.background, self.settings, asking)
+        self.sign_in = SignInState(self.background, self.server, self.settings)
         self.local = LocalState(self.background, self.server)
         self.study = StudyState(scene, self.parameters, tag_reader)
         self.review = ReviewState(scene, self.parameters, self.study, self.background)
@@ -71,6 +75,7 @@ class Panel:
         self.ceph = CephPanel(scene, self.parameters, tag_reader, self.versions, self.background, settings.folder)
         self.ahead = UploadAhead(self.background, self.server, self.run, self.task, self.model, self.settings)
         self.cases = self._case_panel()
+        self.sign_in.before_leaving = self.cases.before_leaving
         self._make_sections()
         for section in self.sections:
             section.set_scene(scene)
@@ -90,7 +95,7 @@ class Panel:
 
     def _make_sections(self) -> None:
         changes = (self.review.changed, self.ceph.landmarks.changed)
-        self.server_section = ServerSection(self.server, self.local, self.settings, self.monai_label)
+        self.server_section = ServerSection(self.server, self.local, self.settings, self.monai_label, self.sign_in)
         self.task_section = TaskSection(lambda: self.task().id, self.choose_task)
         self.study_section = StudySection(self.study, lambda: self.parameters().get("register"))
         self.ai_section = AISection(
@@ -103,7 +108,9 @@ class Panel:
             self.settings,
             self.ahead,
         )
-        self.review_section = ReviewSection(self._scene, self.parameters, self.study, self.review, self.correction)
+        self.review_section = ReviewSection(
+            self._scene, self.parameters, self.study, self.review, self.correction, self.server
+        )
         self.save_section = SaveSection(
             self.parameters,
             self.server,
@@ -205,6 +212,8 @@ class Panel:
         self.run.cancel()
         self.ahead.stop()
         self.local.close()
+        self.sign_in.stop()
+        self.server_section.sign_in.close()
         self.background.close()
         for section in self.sections:
             # Slicer only hides what a module leaves behind when it is loaded anew

@@ -21,6 +21,7 @@ from MahtAILib.panel.section import (
     show_layout,
     single_shot,
 )
+from MahtAILib.panel.server_state import ServerState
 from MahtAILib.panel.study_state import StudyState
 from MahtAILib.scene import views
 from MahtAILib.scene.editing import UNDO_STEPS, editor_node
@@ -59,6 +60,7 @@ class ReviewSection(Section):
         study: StudyState,
         review: ReviewState,
         correction: CorrectionState,
+        server: ServerState,
     ) -> None:
         super().__init__("Review")
         self._scene = scene
@@ -68,7 +70,7 @@ class ReviewSection(Section):
         self._editor = ui.segmentEditorWidget
         self._edited_node: Any = None
         self._set_up_editor()
-        self.correction = CorrectionSection(correction, review)
+        self.correction = CorrectionSection(correction, review, server)
         column = ui.reviewCollapsibleButton.layout()
         column.insertWidget(column.indexOf(self._editor), self.correction.widget)
         review.save_state = self._save_state

@@ -11,6 +11,7 @@ from MahtAILib.client.acting import Person
 from MahtAILib.client.address import clean_url
 from MahtAILib.client.cases import LabelVersion
 from MahtAILib.errors import ExplainedError
+from MahtAILib.panel.permitted import Permitted
 from MahtAILib.panel.remark import Remark
 from MahtAILib.panel.section import Section, fill_choices, fill_table, prepare_table, quiet, say
 from MahtAILib.panel.server_state import ServerState
@@ -52,10 +53,10 @@ class SaveSection(Section):
         self._problem: ExplainedError | None = None
         self.selection_changed = Topic()
         ui = self.ui
+        self._permitted = Permitted(server, ui.saveButton, "labels.write")
+        self._shown: tuple[Person | None, ...] = ()
         prepare_table(ui.versionsTable, stretched=3)
-        roles = [("radiologist", _("radiologist")), ("annotator", _("annotator"))]
-        fill_choices(ui.roleComboBox, roles, settings.text("Role", "radiologist"))
-        ui.authorLineEdit.text = settings.text("Reader")
+        self._show_reader()
         ui.authorLineEdit.editingFinished.connect(self._reader_changed)
         ui.roleComboBox.connect("currentIndexChanged(int)", self._reader_changed)
         ui.commentLineEdit.editingFinished.connect(self._comment_changed)
@@ -70,12 +71,13 @@ class SaveSection(Section):
         ui.versionsTable.connect("itemSelectionChanged()", self._selection_changed)
         ui.versionsTable.connect("cellDoubleClicked(int,int)", self._open)
         self._reader_changed()
-        for topic in (versions.changed, *topics):
+        for topic in (versions.changed, server.changed, *topics):
             topic.subscribe(self.refresh)
 
     def refresh(self) -> None:
         """Show how things stand."""
         ui, versions, parameters = self.ui, self._versions, self._parameters()
+        self._show_reader()
         verdict = parameters.get("verdict")
         for button, value in ((ui.agreeButton, "agree"), (ui.disagreeButton, "disagree")):
             with quiet(button):
@@ -83,11 +85,15 @@ class SaveSection(Section):
         with quiet(ui.commentLineEdit):
             if ui.commentLineEdit.text != parameters.get("comment"):
                 ui.commentLineEdit.text = parameters.get("comment")
-        ui.saveButton.enabled = self._task().node is not None and not versions.is_busy
+        self._permitted.enable(self._task().node is not None and not versions.is_busy)
         say(ui.saveStateLabel, self._words() or versions.message, self._problem or versions.error)
         ui.sendButton.setVisible(versions.waiting > 0)
         ui.sendButton.enabled = self._server.connection is not None and not versions.is_busy
         waiting = _("{count} saved on this computer, not yet sent.").format(count=versions.waiting)
+        if versions.others:
+            waiting += " " + _("What {names} saved is sent when they sign in themselves.").format(
+                names=", ".join(versions.others)
+            )
         say(ui.waitingLabel, waiting if versions.waiting else "")
         self._list_versions()
 
@@ -113,15 +119,11 @@ class SaveSection(Section):
 
     def remark(self) -> Remark:
         """What stands in the fields, which may still be typed in."""
-        ui, parameters = self.ui, self._parameters()
+        parameters = self._parameters()
         self._comment_changed()
         self._reader_changed()
-        return Remark(
-            str(ui.authorLineEdit.text),
-            str(ui.roleComboBox.currentData),
-            parameters.get("verdict"),
-            parameters.get("comment"),
-        )
+        person = self._server.person
+        return Remark(person.name, person.role, parameters.get("verdict"), parameters.get("comment"))
 
     def selected(self) -> LabelVersion | None:
         """The version that is selected in the table."""
@@ -162,7 +164,32 @@ class SaveSection(Section):
         if version is not None:
             self._versions.open(version)
 
+    def _show_reader(self) -> None:
+        """The account's name, which nobody can change here; where nobody signs in, what was typed."""
+        account, ui = self._server.account, self.ui
+        person = None if account is None else account.person
+        if self._shown == (person,):
+            return
+        roles = {"radiologist": _("radiologist"), "annotator": _("annotator")}
+        if person is None:
+            name, role = self._settings.text("Reader"), self._settings.text("Role", "radiologist")
+            tip = _("Your name. It is saved with the version.")
+        else:
+            name, role = person.name, person.role
+            roles.setdefault(role, role)
+            tip = _("The name of your account; what you save is kept under it.")
+        self._shown = (person,)
+        fill_choices(ui.roleComboBox, list(roles.items()), role)
+        ui.authorLineEdit.text = name
+        ui.authorLineEdit.setToolTip(tip)
+        ui.authorLineEdit.readOnly = person is not None
+        ui.roleComboBox.enabled = person is None
+        self._server.person = person or Person(name.strip(), role)
+
     def _reader_changed(self, *_arguments: object) -> None:
+        if self._server.account is not None:
+            self._server.person = self._server.account.person
+            return
         self._settings.set_text("Reader", str(self.ui.authorLineEdit.text))
         self._settings.set_text("Role", str(self.ui.roleComboBox.currentData))
         self._server.person = Person(str(self.ui.authorLineEdit.text).strip(), str(self.ui.roleComboBox.currentData))

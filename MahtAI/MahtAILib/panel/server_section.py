@@ -5,18 +5,30 @@ from __future__ import annotations
 import slicer
 from slicer.i18n import tr as _
 
+from MahtAILib.client.login import TokenLogin
 from MahtAILib.panel.local_state import LocalState
 from MahtAILib.panel.monai_label_state import MonaiLabelState
 from MahtAILib.panel.section import Section, quiet, say
 from MahtAILib.panel.server_state import DEFAULT_URL, ServerState
 from MahtAILib.panel.settings import Settings
+from MahtAILib.panel.sign_in_section import SignInSection
+from MahtAILib.panel.sign_in_state import SignInState
 
 
 class ServerSection(Section):
-    """Shows and changes ``ServerState`` and ``LocalState``."""
+    """Shows and changes ``ServerState`` and ``LocalState``.
+
+    Attributes:
+        sign_in: the part with which one signs in, below the buttons.
+    """
 
     def __init__(
-        self, server: ServerState, local: LocalState, settings: Settings, monai_label: MonaiLabelState
+        self,
+        server: ServerState,
+        local: LocalState,
+        settings: Settings,
+        monai_label: MonaiLabelState,
+        sign_in: SignInState,
     ) -> None:
         super().__init__("Server")
         self._server = server
@@ -25,6 +37,10 @@ class ServerSection(Section):
         self._monai_label = monai_label
         ui = self.ui
         self._list_addresses(DEFAULT_URL)
+        self.sign_in = SignInSection(sign_in, server, settings, lambda: self.address)
+        column = ui.serverCollapsibleButton.layout()
+        column.insertWidget(column.indexOf(ui.serverStateLabel) + 1, self.sign_in.widget)
+        self._token_was_typed = False
         ui.connectButton.clicked.connect(self._connect)
         ui.tokenLineEdit.returnPressed.connect(self._connect)
         ui.startButton.clicked.connect(self._start)
@@ -56,6 +72,13 @@ class ServerSection(Section):
         ui.stopButton.enabled = local.is_busy or local.is_running
         ui.installProgressBar.setVisible(local.is_busy)
         ui.installProgressBar.setValue(round(100 * local.fraction))
+        place = _("the system's keyring") if self._settings.has_keyring else _("a file that only you can read")
+        ui.tokenLineEdit.setToolTip(
+            _(
+                "The access token of the server. For a server on this computer leave it empty; for another one ask "
+                "whoever looks after it. It is kept in {place}, never in the scene."
+            ).format(place=place)
+        )
         error = local.error or server.error
         say(ui.serverStateLabel, self._words(), error)
         if ui.logTextEdit.plainText != local.log:
@@ -72,10 +95,18 @@ class ServerSection(Section):
             return local.message
         if server.is_asking:
             return _("Asking {url} …").format(url=self.address)
+        if server.wanted is not None:
+            return _("MahtAI server {version} at {url}: sign in, or paste an access token.").format(
+                version=server.wanted.version, url=server.wanted.url
+            )
         if server.connection is None:
             return local.message or _("Not connected. Start a server on this computer, or type the address of one.")
         where = _("on this computer") if server.connection.is_local else _("at {url}").format(url=server.connection.url)
-        return _("Connected: MahtAI server {version} {where}.").format(version=server.version, where=where)
+        words = _("Connected: MahtAI server {version} {where}.").format(version=server.version, where=where)
+        if self._token_was_typed and isinstance(server.connection.login, TokenLogin):
+            place = _("the system's keyring") if self._settings.has_keyring else _("a file that only you can read")
+            words += " " + _("Its token is kept in {place}.").format(place=place)
+        return words
 
     def _monai_label_words(self) -> str:
         other = self._monai_label
@@ -102,6 +133,8 @@ class ServerSection(Section):
     def _connect(self, *_arguments: object) -> None:
         token, self.ui.tokenLineEdit.text = str(self.ui.tokenLineEdit.text), ""
         self._local.forget_error()
+        self._token_was_typed = bool(token.strip())
+        self.sign_in.reader_connects = True
         self._server.connect(self.address, token)
 
     def _start(self, *_arguments: object) -> None:

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from MahtAILib.client.acting import NOBODY, Person
-from MahtAILib.client.address import clean_url, is_loopback
+from slicer.i18n import tr as _
+
+from MahtAILib.client.acting import NOBODY, Account, Person
+from MahtAILib.client.address import clean_url
 from MahtAILib.client.connection import Connection
-from MahtAILib.client.errors import BadAddressError, WrongTokenError
+from MahtAILib.client.errors import BadAddressError
+from MahtAILib.client.login import Login
 from MahtAILib.errors import ExplainedError
 from MahtAILib.panel.background import Background, Errand
+from MahtAILib.panel.server_asking import Answer, AuthorityUnknown, ServerAsking, SignInWanted
 from MahtAILib.panel.settings import Settings
 from MahtAILib.panel.topics import Topic
 
 DEFAULT_URL = "http://127.0.0.1:8391"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a server said when it was asked whether it is there."""
-
-    connection: Connection
-    version: str
-    models: tuple[dict[str, Any], ...]
-    token_was_typed: bool
 
 
 class ServerState:
@@ -36,24 +29,33 @@ class ServerState:
         version: of that server.
         models: its models that are ready, as the API describes them.
         is_asking: whether an answer is awaited.
+        ways: to be let in there.
+        account: of whoever is signed in, or was until the session ended; None where there are no accounts.
+        wanted: a server that is there and wants somebody to sign in; None otherwise.
+        unknown: a certificate authority that only the reader can vouch for; None otherwise.
         error: why there is no connection, or None.
-
-    Args:
-        token_of_this_computer: finds the token of a server that this user runs on this computer, if any.
     """
 
-    def __init__(self, background: Background, settings: Settings, token_of_this_computer: Callable[[], str]) -> None:
+    def __init__(self, background: Background, settings: Settings, asking: ServerAsking) -> None:
         self.changed = Topic()
         self.connection: Connection | None = None
         self.version = ""
         self.models: tuple[dict[str, Any], ...] = ()
+        self.ways: tuple[str, ...] = ()
+        self.account: Account | None = None
+        self.wanted: SignInWanted | None = None
+        self.unknown: AuthorityUnknown | None = None
         self.error: ExplainedError | None = None
+        self.asking = asking
+        self._typed = ""
+        self._session: Login | None = None
+        self._session_url = ""
         self._person = NOBODY
         self._guests: tuple[dict[str, Any], ...] = ()
         self._background = background
         self._settings = settings
-        self._token_of_this_computer = token_of_this_computer
-        self._errand: Errand[Answer] | None = None
+        self._errand: Errand[Answer | SignInWanted] | None = None
+        background.ended.subscribe(self.look_at_login)
 
     @property
     def is_asking(self) -> bool:
@@ -82,23 +84,24 @@ class ServerState:
         try:
             url = clean_url(address)
         except BadAddressError as error:
-            self._errand = None
-            self._lost(error)
+            self._failed(error)
             return
-        typed = token.strip()
+        typed = self._typed = token.strip()
+        session = self._session if url == self._session_url else None
+        if url != self._session_url:
+            self.account = None
 
-        def done(answer: Answer) -> None:
+        def done(answer: Answer | SignInWanted) -> None:
             if self._errand is errand:
-                self._found(answer, typed)
-                if then is not None:
+                self._answered(answer)
+                if then is not None and self.connection is not None:
                     then()
 
         def failed(error: ExplainedError) -> None:
             if self._errand is errand:
-                self._errand = None
-                self._lost(error)
+                self._failed(error)
 
-        errand = self._background.run(lambda _errand: self._ask(url, typed), done, failed)
+        errand = self._background.run(lambda _errand: self.asking.ask(url, typed, session), done, failed)
         self._errand = errand
         self.changed.publish()
 
@@ -112,8 +115,11 @@ class ServerState:
         if self._errand is not None:
             self._errand.cancel()
             self._errand = None
-        self.connection, self.version, self.models, self.error = None, "", (), None
-        self.changed.publish()
+        self.left()
+
+    def may(self, permission: str) -> bool:
+        """Whether the account may do this; everybody may where there are no accounts."""
+        return self.account is None or self.account.may(permission)
 
     def set_guests(self, models: Sequence[dict[str, Any]]) -> None:
         """Models of another kind of server, which are offered beside those of this one."""
@@ -135,42 +141,56 @@ class ServerState:
         ready = [str(model["id"]) for model in self.models_for(task) if model not in self._guests]
         return wanted if wanted in ready else next(iter(ready), "")
 
-    def _ask(self, url: str, typed: str) -> Answer:
-        """In a thread.
+    def trust(self, unknown: AuthorityUnknown) -> None:
+        """The reader compared the fingerprint: trust the authority for this server, and go on connecting.
 
         Raises:
-            ClientError: what is wrong.
+            CertificateError: it could not be kept.
         """
-        error: WrongTokenError | None = None
-        for token in self._tokens(url, typed):
-            connection = Connection(url, token, read_timeout_s=10.0)
-            try:
-                info = connection.probe()
-                listing = connection.json("GET", "/v1/models")
-            except WrongTokenError as refused:
-                error = refused
-                continue
-            models = listing.get("models", []) if isinstance(listing, dict) else []
-            return Answer(connection, info.version, tuple(models), bool(typed))
-        assert error is not None
-        raise error
+        self.asking.pins.pin(unknown.url, unknown.authority)
+        self.connect(unknown.url, self._typed)
 
-    def _tokens(self, url: str, typed: str) -> list[str]:
-        """Worth trying, each once: the file on this computer is newer than what was remembered."""
-        here = self._token_of_this_computer() if is_loopback(url) else ""
-        candidates = [typed] if typed else [here, self._settings.token(url)]
-        # without any, the answer still tells a server that wants one from one that is not there
-        return list(dict.fromkeys(token for token in candidates if token)) or [""]
-
-    def _found(self, answer: Answer, typed: str) -> None:
-        self._errand = None
-        self.connection, self.version, self.models, self.error = answer.connection, answer.version, answer.models, None
+    def entered(self, answer: Answer) -> None:
+        """A server let this user in."""
+        self._errand, self._typed = None, ""
+        self.connection, self.version, self.models = answer.connection, answer.version, answer.models
+        self.ways, self.account, self.wanted, self.unknown, self.error = answer.ways, answer.account, None, None, None
+        self._session_url, self._session = answer.connection.url, None
+        if self.account is not None:
+            self._person, self._session = self.account.person, answer.connection.login
         self.connection.person = self._person
         self._settings.remember_address(answer.connection.url)
-        if typed:
-            self._settings.remember_token(answer.connection.url, typed)
         self.changed.publish()
 
-    def _lost(self, error: ExplainedError) -> None:
-        self.connection, self.version, self.models, self.error = None, "", (), error
+    def left(self, wanted: SignInWanted | None = None, error: ExplainedError | None = None) -> None:
+        """There is no connection any more: signed out, or the server is gone."""
+        self._errand = None
+        self.connection, self.version, self.models = None, "", ()
+        self.wanted, self.error = wanted, error
         self.changed.publish()
+
+    def forget_account(self) -> None:
+        """Whoever was signed in went away on purpose."""
+        self.account, self._session = None, None
+
+    def look_at_login(self) -> None:
+        """Whether the session has ended meanwhile: then one signs in again, and all else stays."""
+        connection = self.connection
+        if connection is None or not connection.login.is_ended:
+            return
+        words = ExplainedError(
+            _("You are signed out, because nothing was done for a while or somebody ended your session."),
+            _("Nothing was lost: views and edits stay. Sign in again, and what is saved meanwhile is sent."),
+        )
+        self.left(SignInWanted(connection.url, self.version, self.ways, words))
+
+    def _answered(self, answer: Answer | SignInWanted) -> None:
+        if isinstance(answer, SignInWanted):
+            self._typed = ""
+            self.left(answer)
+        else:
+            self.entered(answer)
+
+    def _failed(self, error: ExplainedError) -> None:
+        self.unknown = error if isinstance(error, AuthorityUnknown) else None
+        self.left(None, error)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from pathlib import Path
 
 import qt
+from slicer.i18n import tr as _
+
+from MahtAILib.client.secrets import Secrets
+from MahtAILib.errors import ExplainedError
 
 _HISTORY_LENGTH = 8
 
 
 class Settings:
-    """Slicer's settings for what is no secret; a file that only its owner can read for tokens.
+    """Slicer's settings for what is no secret; the system's keyring, or a file of the owner's, for tokens.
 
     Args:
-        folder: of this user; holds ``server-tokens.json`` and the spool.
+        folder: of this user; holds the spool, drafts, files of cases, and tokens where there is no keyring.
         group: in Slicer's settings.
     """
 
@@ -24,6 +26,7 @@ class Settings:
         self.folder = folder
         self._group = group
         self._settings = qt.QSettings()
+        self._secrets = Secrets(folder)
 
     def addresses(self) -> list[str]:
         """Servers that answered, the last one first."""
@@ -52,36 +55,27 @@ class Settings:
         self._settings.setValue(f"{self._group}/{name}", value)
 
     def token(self, url: str) -> str:
-        """The access token that was typed for this server; empty if none was."""
-        return str(self._tokens().get(url, ""))
+        """The access token that was typed for this server; empty if none was. To be asked in a thread."""
+        return self._secrets.get(url)
 
     def remember_token(self, url: str, token: str) -> None:
-        """Keep a token that a server accepted; an empty one is forgotten."""
-        tokens = {**self._tokens(), url: token}
-        if not token:
-            del tokens[url]
-        if tokens == self._tokens():
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self._token_file.with_suffix(".partial")
-        # the mode is given when the file is made: it is never readable by others, not even for a moment
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(tokens, stream)
-        os.replace(partial, self._token_file)
+        """Keep a token that a server accepted; an empty one is forgotten. To be done in a thread.
+
+        Raises:
+            ExplainedError: it could not be kept.
+        """
+        try:
+            self._secrets.set(url, token)
+        except OSError as error:
+            raise ExplainedError(
+                _("The token could not be kept on this computer ({error}).").format(error=error.strerror or error),
+                _("Free some space, then connect again."),
+            ) from error
 
     @property
-    def _token_file(self) -> Path:
-        return self.folder / "server-tokens.json"
-
-    def _tokens(self) -> dict[str, str]:
-        try:
-            found = json.loads(self._token_file.read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+    def has_keyring(self) -> bool:
+        """Whether tokens are kept in the system's keyring, and not in a file that only their owner can read."""
+        return self._secrets.in_keyring
 
     def _list(self, name: str) -> list[str]:
         try:

@@ -109,7 +109,8 @@ class UploadAhead:
         self._errand = errand
 
     def _may_send(self, connection: Connection) -> bool:
-        return connection.is_local or self._settings.consents(connection.url)
+        may = self._server.may("images.send") and self._server.may("inferences.run")
+        return may and (connection.is_local or self._settings.consents(connection.url))
 
     def _cancel(self) -> None:
         if self._errand is not None:

@@ -31,6 +31,7 @@ class VersionsState:
     Attributes:
         versions: of the images, the newest first, as far as the server told.
         waiting: versions on this computer that the server does not have yet.
+        others: names of those whose versions among them wait until they sign in themselves.
         message: what became of the last thing asked for.
         error: why it failed, or None.
         saved: a version of the work list's case is safe on this computer.
@@ -48,6 +49,7 @@ class VersionsState:
         self.session: Callable[[], str] = lambda: ""
         self.versions: list[LabelVersion] = []
         self.waiting = 0
+        self.others: tuple[str, ...] = ()
         self.message = ""
         self.error: ExplainedError | None = None
         self._background = background
@@ -239,7 +241,7 @@ class VersionsState:
 
     def report(self, report: FlushReport) -> None:
         """Show what sending came to."""
-        self.waiting = report.kept
+        self.waiting, self.others = report.kept, report.of_others
         self.error = report.error if report.error is not None and report.kept else None
         if report.refused:
             refused = report.refused[0]

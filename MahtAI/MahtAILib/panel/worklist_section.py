@@ -16,6 +16,7 @@ from MahtAILib.panel.case_state import CaseState
 from MahtAILib.panel.decisions import Decisions
 from MahtAILib.panel.drafts_state import DraftsState
 from MahtAILib.panel.lease_state import LeaseState
+from MahtAILib.panel.permitted import Permitted
 from MahtAILib.panel.save_section import SaveSection
 from MahtAILib.panel.section import Section, fill_choices, fill_table, prepare_table, quiet, say, single_shot
 from MahtAILib.panel.server_state import ServerState
@@ -50,6 +51,10 @@ class WorkListSection(Section):
         self._problem: ExplainedError | None = None
         self._shown: list[Any] = []
         ui = self.ui
+        permissions = {"submit": "labels.write", "approve": "labels.approve", "reject": "labels.approve"}
+        self._deciding = [Permitted(server, button, permissions[what]) for button, what in self._verdicts]
+        self._next = Permitted(server, ui.nextCaseButton, "labels.write")
+        self._open = Permitted(server, ui.openCaseButton, "images.read")
         prepare_table(ui.caseTable, stretched=1)
         fill_choices(ui.stateComboBox, _state_choices(), "unfinished")
         ui.runOnOpeningCheckBox.checked = settings.text("RunOnOpening") == "1"
@@ -140,7 +145,7 @@ class WorkListSection(Section):
         self._show_list()
         choices = [(one.id, _strategy_words(one)) for one in self._listed.strategies]
         fill_choices(ui.strategyComboBox, choices, self._settings.text("Strategy", "order"))
-        ui.nextCaseButton.enabled = not case.is_busy
+        self._next.enable(not case.is_busy)
         ui.releaseButton.enabled = self._lease.lease is not None
         ui.fetchProgressBar.setVisible(case.is_busy)
         ui.cancelFetchButton.setVisible(case.is_busy)
@@ -158,8 +163,8 @@ class WorkListSection(Section):
         ui.takeDraftButton.setVisible(offer is not None)
         ui.discardDraftButton.setVisible(offer is not None)
         can_decide = case.ref is not None and not self._decisions.is_busy and not case.is_busy
-        for button, _what in self._verdicts:
-            button.enabled = can_decide
+        for permitted in self._deciding:
+            permitted.enable(can_decide)
         say(ui.decisionLabel, self._decisions.message, self._decisions.error)
 
     def _words(self) -> str:
@@ -195,7 +200,7 @@ class WorkListSection(Section):
         return str(self._shown[row].id) if 0 <= row < len(self._shown) else ""
 
     def _selection_changed(self) -> None:
-        self.ui.openCaseButton.enabled = bool(self._selected_id()) and not self._case.is_busy
+        self._open.enable(bool(self._selected_id()) and not self._case.is_busy)
 
     def _leave_for(self, go: Callable[[Any], None]) -> None:
         """Ask what is to become of unsaved edits, then go on to another case."""

@@ -80,7 +80,7 @@ class WorkListState:
 
         def work(_errand: Errand[Any]) -> tuple[list[WorkCase], bool, list[Strategy] | None]:
             if connection is None:
-                return [case for case in self._source.cases_here(url) if case.task == task], False, None
+                return [case for case in self._source.cases_here(url, person) if case.task == task], False, None
             found = strategies(connection, task) if wants_strategies else None
             return (*find_cases(connection, wanted), found)
 

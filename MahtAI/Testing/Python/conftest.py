@@ -18,7 +18,8 @@ __all__ = ["dialogs", "qt_app", "slicer_context"]
 
 @pytest.fixture(autouse=True)
 def user_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user's own data and token are out of reach of every test."""
+    """The user's own data, token and keyring are out of reach of every test."""
+    monkeypatch.setenv("MAHTAI_KEYRING", "off")
     monkeypatch.setenv("MAHTAI_DATA_DIR", str(tmp_path / "user-data"))
     monkeypatch.setenv("MAHTAI_CONFIG_DIR", str(tmp_path / "user-config"))
 

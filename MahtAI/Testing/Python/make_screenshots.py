@@ -83,28 +83,35 @@ def main(folder: Path | None) -> None:
 def open_panel(work: Path) -> Iterator[Reader]:
     """A reader in front of the open panel, connected to a server with the shipped models."""
     server = ServerProcess(work / "server", (REPOSITORY / "models",), {"threads": "2"})
-    os.environ["MAHTAI_CONFIG_DIR"] = str(server.root / "config")
-    os.environ["MAHTAI_DATA_DIR"] = str(work / "panel")
     server.start()
     try:
-        with make_context(work / "slicer") as context:
-            install()
-            from PySide6 import QtCore, QtWidgets
-
-            formats, scopes = QtCore.QSettings.Format, QtCore.QSettings.Scope
-            QtCore.QSettings.setDefaultFormat(formats.IniFormat)
-            QtCore.QSettings.setPath(formats.IniFormat, scopes.UserScope, str(work / "settings"))
-            QtWidgets.QApplication.setStyle("Fusion")
-            use_palette("")
-            add_crosshair(context.scene)
-            reader = Reader(context)
-            reader.connect(server.url)
+        with open_slicer(work, server) as reader:
             # every start has another port; the usual one says more
             reader.ui("server").addressComboBox.setEditText("http://127.0.0.1:8391")
             yield reader
-            reader.leave()
     finally:
         server.kill()
+
+
+@contextmanager
+def open_slicer(work: Path, server: ServerProcess) -> Iterator[Reader]:
+    """A reader in front of the open panel, who has pressed Connect."""
+    os.environ["MAHTAI_CONFIG_DIR"] = str(server.root / "config")
+    os.environ["MAHTAI_DATA_DIR"] = str(work / "panel")
+    with make_context(work / "slicer") as context:
+        install()
+        from PySide6 import QtCore, QtWidgets
+
+        formats, scopes = QtCore.QSettings.Format, QtCore.QSettings.Scope
+        QtCore.QSettings.setDefaultFormat(formats.IniFormat)
+        QtCore.QSettings.setPath(formats.IniFormat, scopes.UserScope, str(work / "settings"))
+        QtWidgets.QApplication.setStyle("Fusion")
+        use_palette("")
+        add_crosshair(context.scene)
+        reader = Reader(context)
+        reader.connect(server.url)
+        yield reader
+        reader.leave()
 
 
 def read_study(reader: Reader) -> None:

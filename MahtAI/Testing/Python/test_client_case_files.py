@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from pathlib import Path
@@ -166,3 +167,18 @@ def test_a_damaged_note_of_a_draft_hides_no_other(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{", encoding="utf-8")
     (tmp_path / "y.json").write_text('{"server": "http://s", "case": "case", "draft": {"new": 1}}', encoding="utf-8")
     assert [one.draft.session for one in drafts.of_case("http://s", "case")] == [session]
+
+
+def test_what_was_fetched_of_one_server_is_forgotten_and_nothing_of_another(tmp_path: Path) -> None:
+    files = CaseFiles(tmp_path / "cases")
+    here, there, both = (hashlib.sha256(data).hexdigest() for data in (b"here", b"there", b"both"))
+    for sha256, data in ((here, b"here"), (there, b"there"), (both, b"both")):
+        files.keep(sha256, data)
+    files.note("case-1", {"server": "https://one.example", "case": {"volumes": {"t1": here, "t2": both}}})
+    files.note("case-2", {"server": "https://two.example", "case": {"volumes": {"t1": there, "t2": both}}})
+    files.forget("https://one.example")
+    assert files.read(here) is None
+    assert (files.read(there), files.read(both)) == (b"there", b"both")
+    assert [note["server"] for note in files.notes()] == ["https://two.example"]
+    files.forget("https://two.example")
+    assert list((tmp_path / "cases").iterdir()) == []

@@ -15,8 +15,8 @@ import requests
 from stand_in_server import TOKEN, Handler, RawServer, StandIn, free_port
 
 from MahtAILib.client.background import Task
-from MahtAILib.client.connection import Connection, ServerInfo
-from MahtAILib.client.diagnosis import explain_failure, retry_after_s
+from MahtAILib.client.connection import Connection
+from MahtAILib.client.diagnosis import explain_failure
 from MahtAILib.client.errors import (
     BadAddressError,
     BusyError,
@@ -36,6 +36,8 @@ from MahtAILib.client.errors import (
     UnreachableError,
     WrongTokenError,
 )
+from MahtAILib.client.refusals import retry_after_s
+from MahtAILib.client.server_info import ServerInfo
 
 
 def _connection(url: str, token: str = TOKEN, **options: float) -> Connection:

@@ -79,11 +79,12 @@ class Worker:
         cases: the panel's part for the work list.
     """
 
-    def __init__(self, reader: Reader, url: str, name: str = ANNA.name) -> None:
+    def __init__(self, reader: Reader, url: str, name: str | None = ANNA.name) -> None:
         self.reader = reader
-        save = reader.ui("save")
-        save.authorLineEdit.text = name
-        save.authorLineEdit.editingFinished.emit()
+        if name is not None:  # otherwise somebody is signed in
+            save = reader.ui("save")
+            save.authorLineEdit.text = name
+            save.authorLineEdit.editingFinished.emit()
         if url:
             reader.connect(url)
         self.unfold()

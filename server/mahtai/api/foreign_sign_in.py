@@ -55,7 +55,8 @@ class RedeemIn(Form):
 async def begin(services: Called, redirect: str = "", challenge: str = "", state: str = "") -> Response:
     """Send the browser to the hospital's own sign-in. It comes back to `redirect` with `code` and `state`.
 
-    `redirect` is where the program listens, `http://127.0.0.1:PORT/…`; `challenge` is PKCE's, with S256.
+    `redirect` is where the program listens: plain HTTP at 127.0.0.1 or [::1], with a port. `challenge` is PKCE's, with
+    S256 (RFC 7636). The way is that of RFC 8252.
     """
     return await _page(lambda: _hospital(services).begin(redirect, challenge, state))
 

@@ -14,10 +14,10 @@ from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import ConfigDict, Field
 
 from mahtai.api.acting import Acting, is_about, requested_by
+from mahtai.api.blob_response import blob_response
 from mahtai.api.forms import EXAMPLE_HASH, Answer, Form, Sha256, Slug, Text
 from mahtai.api.openapi import EVENTS, FILE, FILE_BODY, problems
 from mahtai.api.services import Called
-from mahtai.api.volumes import private_headers
 from mahtai.cases.intake import TooLarge
 from mahtai.errors import MahtaiError
 from mahtai.jobs.inference import Inference
@@ -233,13 +233,12 @@ def get_result(inference: str, services: Called) -> ResultOut:
 
 
 @router.get("/{inference}/result/{part}", response_class=FileResponse, responses={**FILE, **problems(404, 409)})
-def get_result_file(inference: str, part: PartName, services: Called) -> FileResponse:
+def get_result_file(inference: str, part: PartName, services: Called) -> Response:
     """One file of the result: `segmentation` (.seg.nrrd) and `confidence` (.nrrd) of a model that segments,
     `landmarks` (.mrk.json) and `measurements` (.json) of one that places landmarks.
     """
-    found, path = services.jobs.result_file(inference, part)
-    name = part + _ENDINGS[part]
-    return FileResponse(path, media_type=found.media_type, filename=name, headers=private_headers(found.sha256))
+    found, stored = services.jobs.result_file(inference, part)
+    return blob_response(stored, found.media_type, part + _ENDINGS[part])
 
 
 async def _events(jobs: Jobs, first: Inference) -> AsyncIterator[str]:

@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse
 from pydantic import Field
 
 from mahtai.api.acting import Acting, is_about
+from mahtai.api.blob_response import blob_response
 from mahtai.api.forms import Answer, Form, Identifier, Text
 from mahtai.api.label_forms import (
     ComparisonOut,
@@ -21,7 +22,6 @@ from mahtai.api.label_forms import (
 )
 from mahtai.api.openapi import FILE, problems
 from mahtai.api.services import Called
-from mahtai.api.volumes import private_headers
 
 router = APIRouter(prefix="/v1/cases/{case}/labels", tags=["labels"], responses=problems(401))
 
@@ -76,16 +76,11 @@ def get_label(case: str, version: str, response: Response, services: Called) -> 
 
 
 @router.get("/{version}/content", response_class=FileResponse, responses={**FILE, **problems(404)})
-def get_label_content(case: str, version: str, services: Called) -> FileResponse:
+def get_label_content(case: str, version: str, services: Called) -> Response:
     """The .seg.nrrd or .mrk.json file of a version, byte for byte as it was saved."""
-    found, path = services.labels.content(case, version)
+    found, stored = services.labels.content(case, version)
     kind = services.labels.kind_of(found)
-    return FileResponse(
-        path,
-        media_type=kind.media_type,
-        filename=kind.file_name.format(found.number),
-        headers=private_headers(found.content),
-    )
+    return blob_response(stored, kind.media_type, kind.file_name.format(found.number))
 
 
 class DifferenceOut(Answer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mahtai.api import (
     accounts,
+    audit,
     cases,
     drafts,
     foreign_sign_in,
@@ -30,6 +31,7 @@ ROUTERS = tuple(
         sign_in,
         foreign_sign_in,
         accounts,
+        audit,
         models,
         model_versions,
         trainings,

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
 from mahtai.api.acting import Acting
+from mahtai.api.blob_response import blob_response
 from mahtai.api.forms import EXAMPLE_HASH, Answer, Form, Sha256
 from mahtai.api.openapi import FILE, FILE_BODY, problems
 from mahtai.api.services import Called
@@ -123,15 +124,10 @@ def has_volume(sha256: Hash, services: Called) -> Response:
 
 
 @router.get("/{sha256}", response_class=FileResponse, responses={**FILE, **problems(404)})
-def get_volume(sha256: Hash, services: Called) -> FileResponse:
+def get_volume(sha256: Hash, services: Called) -> Response:
     """The bytes as they were uploaded, decoded."""
-    _, path = services.intake.get(sha256)
-    return FileResponse(path, media_type="application/octet-stream", headers=private_headers(sha256))
-
-
-def private_headers(sha256: str) -> dict[str, str]:
-    """For a file that may be somebody's scan: no cache keeps it, no browser guesses what it is."""
-    return {"ETag": f'"{sha256}"', "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    _, stored = services.intake.get(sha256)
+    return blob_response(stored, "application/octet-stream")
 
 
 async def _take(upload: Upload, request: Request) -> tuple[BlobRecord, bool]:

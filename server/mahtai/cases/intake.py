@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from mahtai.cases.blob import BlobRecord
 from mahtai.cases.blob_check import check_file
@@ -17,7 +16,7 @@ from mahtai.db.blobs import add_blob, find_blob, find_blobs
 from mahtai.db.engine import Database
 from mahtai.errors import MahtaiError
 from mahtai.settings import Settings
-from mahtai.volumes.store import BlobStore, Reception, UnknownBlob
+from mahtai.volumes.store import BlobStore, Reception, StoredBlob, UnknownBlob
 
 _BLOBS = 0x4D616874_00000002
 """Key of the lock that keeps servers from removing a file that another one is just adding."""
@@ -47,8 +46,8 @@ class Intake:
         with self._database.read() as session:
             return find_blob(session, sha256)
 
-    def get(self, sha256: str) -> tuple[BlobRecord, Path]:
-        """An accepted blob and its file.
+    def get(self, sha256: str) -> tuple[BlobRecord, StoredBlob]:
+        """An accepted blob and its content.
 
         Raises:
             UnknownBlob: it is not here.
@@ -56,7 +55,7 @@ class Intake:
         record = self.find(sha256)
         if record is None:
             raise UnknownBlob("The server has no volume with this hash.", "Upload it first.")
-        return record, self._store.path(sha256)
+        return record, self._store.get(sha256)
 
     def missing(self, hashes: Iterable[str]) -> list[str]:
         """Those of ``hashes`` that would have to be uploaded, each once, in their order."""
@@ -171,10 +170,10 @@ class Upload:
         Raises:
             HashMismatch, VolumeError, GeometryError, StorageFull: and nothing is kept.
         """
-        path = self.received()
-        return self._intake.keep(self.reception, check_file(path, self.reception.sha256))
+        received = self.received()
+        return self._intake.keep(self.reception, check_file(received.read_bytes(), received.sha256))
 
-    def received(self) -> Path:
+    def received(self) -> StoredBlob:
         """The body has ended: its file, to be looked at; it is gone after ``close``.
 
         Raises:

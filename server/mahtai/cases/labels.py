@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select
@@ -23,7 +22,7 @@ from mahtai.cases.person import Person
 from mahtai.db.clock import moment
 from mahtai.db.engine import Database, insist
 from mahtai.db.tables import CaseRow, LabelVersionRow
-from mahtai.volumes.store import BlobStore
+from mahtai.volumes.store import BlobStore, StoredBlob
 from MahtAILib.client.geometry import Geometry
 
 REOPENED = ("new", "rejected", "approved")
@@ -91,15 +90,15 @@ class Labels:
             case = find_case(session, case_id)
             return view(session, case, require_version(session, case_id, version))
 
-    def content(self, case_id: str, version: str) -> tuple[LabelVersion, Path]:
-        """A version and where its file lies.
+    def content(self, case_id: str, version: str) -> tuple[LabelVersion, StoredBlob]:
+        """A version and its file.
 
         Raises:
             UnknownCase, UnknownVersion: there is none of that id.
             UnknownBlob: the file is gone from the store.
         """
         found = self.get(case_id, version)
-        return found, self._store.path(found.content)
+        return found, self._store.get(found.content)
 
     def kind_of(self, version: LabelVersion) -> LabelKind[Any]:
         """What is to be known of the version's file."""

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from mahtai.cases.case import Split
 from mahtai.db.tables import CaseRow, PatientKeyRow, PatientRow
-from mahtai.security.secret_file import secret_of
+from mahtai.security.at_rest.secret_file import load_or_create
 from mahtai.training import splits
 from mahtai.volumes.store import BlobStore
 
@@ -53,7 +53,7 @@ class Patients:
 
     def __init__(self, store: BlobStore, data_dir: Path) -> None:
         self._store = store
-        self._secret = secret_of(data_dir / KEY_FILE)
+        self._secret = load_or_create(data_dir / KEY_FILE, store.keys)
 
     def traces(self, volumes: Mapping[str, str], patient: str | None) -> Traces:
         """Look at the scans of a case; takes some tenths of a second a scan, so not in a transaction.
@@ -77,7 +77,7 @@ class Patients:
         from mahtai.volumes.fingerprint import telling_fingerprint
         from mahtai.volumes.formats import read_volume
 
-        volume = read_volume(self._store.path(sha256))
+        volume = read_volume(self._store.read_bytes(sha256))
         found = telling_fingerprint(volume.array)
         part = cast("Split | None", None if found is None else splits.part_of(found))
         if part is None and volume.geometry.shape[2] == 1 and held_out_film(_grey(volume.array)) is not None:

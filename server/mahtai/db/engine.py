@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, create_engine, event, make_url, text
 from sqlalchemy.engine import URL, Engine
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm import Session
 
 from mahtai.db.failures import DatabaseUnavailable, explain
+from mahtai.db.sealed import ColumnCipher, hang_on
 from mahtai.errors import MahtaiError
 
 __all__ = ["Database", "DatabaseUnavailable", "insist"]
@@ -57,21 +58,27 @@ class Database:
 
     On PostgreSQL the same promises hold between all servers that share it: writing transactions queue for one
     advisory lock, so that the code need not know which database it has; reading ones see one snapshot.
+
+    Args:
+        cipher: of the sealed columns; None leaves them plain, see ``db.sealed``.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, cipher: ColumnCipher | None = None) -> None:
         self.url = url
         self.is_sqlite = url.startswith("sqlite")
         if self.is_sqlite:
             self._engine = create_engine(url, pool_size=10, max_overflow=20)
             event.listen(self._engine, "connect", _prepare_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
+            if cipher is not None:
+                event.listen(self._engine, "connect", _erase_sqlite)
             self._reader = self._engine
         else:
             self._engine = _postgresql(url)
             event.listen(self._engine, "connect", _prepare_postgresql)
             event.listen(self._engine, "begin", _begin_postgresql)
             self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ")
+        hang_on(self._engine.dialect, cipher)
         self._writer = self._engine.execution_options(**{_WRITING: True})
 
     @contextmanager
@@ -150,6 +157,20 @@ class Database:
         with self.read() as session:
             session.execute(text("SELECT 1"))
 
+    def compact(self) -> None:
+        """Write SQLite's file anew, so that nothing that was replaced or removed can be found in it any more.
+
+        Raises:
+            StorageFull, DatabaseUnavailable: it was not.
+        """
+        with _plain_errors(), self._engine.connect() as connection:
+            bare: Any = connection.connection.driver_connection  # SQLAlchemy would begin a transaction
+            for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                try:
+                    bare.execute(statement).fetchall()
+                except self._engine.dialect.loaded_dbapi.Error as error:
+                    raise OperationalError(statement, None, error) from error
+
     def close(self) -> None:
         """Give all connections back."""
         self._engine.dispose()
@@ -196,6 +217,11 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         "foreign_keys=ON",
     ):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _erase_sqlite(connection: Any, _record: Any) -> None:
+    # what is replaced or removed shall not stay readable in the file
+    connection.execute("PRAGMA secure_delete=ON").close()
 
 
 def _lower(value: Any) -> Any:

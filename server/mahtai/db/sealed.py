@@ -1,18 +1,25 @@
 """Columns whose content is encrypted on the disk where the server has a key.
 
-A sealed value begins with ``PREFIX``; anything else was written without a key and is read as it is. The cipher hangs
-on the engine's dialect (``dialect.mahtai_cipher``), so that two databases in one process do not mix their keys.
+A sealed value begins with ``PREFIX``; anything else was written without a key and is read as it is. A text that itself
+begins so is marked as plain. The cipher hangs on the engine's dialect (``dialect.mahtai_cipher``), so that two
+databases in one process do not mix their keys.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Protocol, cast
 
 from sqlalchemy import Text, TypeDecorator
 from sqlalchemy.engine import Dialect
 
+from mahtai.security.at_rest.keys import not_set
+
 PREFIX = "sealed:"
+
+_PLAIN = "sealed:plain:"
+_FORM = re.compile(r"sealed:[0-9a-f]{16}:[A-Za-z0-9+/]+={0,2}")
 
 
 class ColumnCipher(Protocol):
@@ -28,6 +35,11 @@ class ColumnCipher(Protocol):
 def cipher_of(dialect: Dialect) -> ColumnCipher | None:
     """The cipher of the database that a value is for or from."""
     return cast("ColumnCipher | None", getattr(dialect, "mahtai_cipher", None))
+
+
+def hang_on(dialect: Dialect, cipher: ColumnCipher | None) -> None:
+    """Have what the dialect writes sealed; None leaves it plain."""
+    dialect.mahtai_cipher = cipher  # type: ignore[attr-defined]
 
 
 class SealedText(TypeDecorator[str]):
@@ -49,16 +61,23 @@ class SealedText(TypeDecorator[str]):
         if value is None:
             return None
         cipher = cipher_of(dialect)
-        return str(value) if cipher is None else cipher.seal(str(value), self.place)
+        text = str(value)
+        if cipher is not None:
+            return cipher.seal(text, self.place)
+        return _PLAIN + text if text.startswith(PREFIX) else text
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         """Unseal."""
         if value is None or not value.startswith(PREFIX):
             return value
+        if value.startswith(_PLAIN):
+            return value.removeprefix(_PLAIN)
         cipher = cipher_of(dialect)
-        if cipher is None:
-            raise LookupError(f"{self.place} is sealed and there is no key")
-        return cipher.unseal(value, self.place)
+        if cipher is not None:
+            return cipher.unseal(value, self.place)
+        if _FORM.fullmatch(value):
+            raise not_set("What is stored here is")
+        return value  # written before texts that begin so were marked
 
 
 class SealedJson(SealedText):

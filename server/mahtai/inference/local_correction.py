@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,9 +40,9 @@ class Evidence:
     probabilities: Tensor
 
 
-def read_region(path: Path) -> Region:
+def read_region(content: bytes) -> Region:
     """Read what was checked before (``jobs.corrections``)."""
-    volume = nrrd.decode(path.read_bytes())
+    volume = nrrd.decode(content)
     labels, strokes = volume.array
     return Region(labels, strokes, Geometry(labels.shape, volume.ijk_to_ras))
 

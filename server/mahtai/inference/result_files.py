@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mahtai.inference.segmentation import SegmentationResult
+from mahtai.security.at_rest.keys import Keys
+from mahtai.security.at_rest.sealed_files import work_place, write_file
 from mahtai.volumes.segmentation_file import encode_segmentation
 from mahtai.volumes.terminology import SegmentDescription
 from MahtAILib.client import nrrd
@@ -15,31 +17,34 @@ from MahtAILib.client.markups import LandmarkFile, LandmarkPoint, encode_markups
 
 
 def write_segmentation(
-    result: SegmentationResult, segments: Sequence[SegmentDescription], folder: Path
+    result: SegmentationResult, segments: Sequence[SegmentDescription], folder: Path, keys: Keys | None = None
 ) -> dict[str, str]:
-    """Write ``segmentation.seg.nrrd`` and ``confidence.nrrd``; returns their paths by name."""
+    """Write ``segmentation.seg.nrrd`` and ``confidence.nrrd``, encrypted with ``keys``; returns their paths by name."""
     provenance = _provenance(result.summary, steps=True)
-    segmentation = folder / "segmentation.seg.nrrd"
-    segmentation.write_bytes(encode_segmentation(result.labelmap, result.geometry, segments, provenance))
-    confidence = folder / "confidence.nrrd"
-    confidence.write_bytes(
-        nrrd.encode(
-            result.confidence,
-            result.geometry.ijk_to_ras,
-            fields={"MahtAI_Content": "confidence in percent, 100 is certain"},
-            encoding="gzip",
-        )
+    confidence = nrrd.encode(
+        result.confidence,
+        result.geometry.ijk_to_ras,
+        fields={"MahtAI_Content": "confidence in percent, 100 is certain"},
+        encoding="gzip",
     )
-    return {"segmentation": str(segmentation), "confidence": str(confidence)}
+    return {
+        "segmentation": _write(
+            folder / "segmentation.seg.nrrd",
+            encode_segmentation(result.labelmap, result.geometry, segments, provenance),
+            keys,
+        ),
+        "confidence": _write(folder / "confidence.nrrd", confidence, keys),
+    }
 
 
-def write_preview(result: SegmentationResult, segments: Sequence[SegmentDescription], folder: Path) -> str:
+def write_preview(
+    result: SegmentationResult, segments: Sequence[SegmentDescription], folder: Path, keys: Keys | None = None
+) -> str:
     """Write a coarse result, marked as one, as ``preview.seg.nrrd``; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "preview.seg.nrrd"
     provenance = {**_provenance(result.summary), "Status": "preview"}
-    path.write_bytes(encode_segmentation(result.labelmap, result.geometry, segments, provenance))
-    return str(path)
+    content = encode_segmentation(result.labelmap, result.geometry, segments, provenance)
+    return _write(folder / "preview.seg.nrrd", content, keys)
 
 
 def write_landmarks(
@@ -48,14 +53,21 @@ def write_landmarks(
     summary: Mapping[str, Any],
     landmark_set: str,
     folder: Path,
+    keys: Keys | None = None,
 ) -> dict[str, str]:
-    """Write ``landmarks.mrk.json`` and ``measurements.json``; returns their paths by name."""
+    """Write ``landmarks.mrk.json`` and ``measurements.json``, encrypted with ``keys``; returns their paths by name."""
     calibration = summary["spacing"]["mm_per_unit"]
-    points = folder / "landmarks.mrk.json"
-    points.write_bytes(encode_markups(LandmarkFile(tuple(landmarks), landmark_set, calibration, _provenance(summary))))
-    values = folder / "measurements.json"
-    values.write_text(json.dumps(measurements, ensure_ascii=False, allow_nan=False, indent=1), "utf-8")
-    return {"landmarks": str(points), "measurements": str(values)}
+    points = encode_markups(LandmarkFile(tuple(landmarks), landmark_set, calibration, _provenance(summary)))
+    values = json.dumps(measurements, ensure_ascii=False, allow_nan=False, indent=1).encode("utf-8")
+    return {
+        "landmarks": _write(folder / "landmarks.mrk.json", points, keys),
+        "measurements": _write(folder / "measurements.json", values, keys),
+    }
+
+
+def _write(path: Path, content: bytes, keys: Keys | None) -> str:
+    write_file(path, content, work_place(path), keys)
+    return str(path)
 
 
 def _provenance(summary: Mapping[str, Any], steps: bool = False) -> dict[str, str]:

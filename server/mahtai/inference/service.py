@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from mahtai.inference.study import StudyError
 from mahtai.inference.study_files import read_study
 from mahtai.inference.warm import tune, warm_model
 from mahtai.models.bundle import Kind, LandmarkBundle, SegmentationBundle, read_bundle
+from mahtai.security.at_rest.keys import GivenKeys
+from mahtai.security.at_rest.sealed_files import read_file, work_place, write_file
 from mahtai.volumes.planar import check_for_landmarks
 
 InferenceCancelled = Cancelled
@@ -35,6 +37,7 @@ class InferenceRequest:
         threads: of the CPU; None leaves it to PyTorch.
         cache_folder: remembers what is fastest on this machine; None for nothing.
         anew: do all of it again, though part of it may be in memory.
+        keys: ``GivenKeys`` as JSON, where the server's files are encrypted.
     """
 
     model_folder: str
@@ -45,6 +48,12 @@ class InferenceRequest:
     threads: int | None = None
     cache_folder: str | None = None
     anew: bool = False
+    keys: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def given_keys(self) -> GivenKeys | None:
+        """To read the inputs and to write the results with."""
+        return None if self.keys is None else GivenKeys.from_json(self.keys)
 
 
 @dataclass(frozen=True)
@@ -144,7 +153,9 @@ def prepare(request: InferenceRequest, cancelled: Callable[[], bool]) -> None:
     """
     model = _model(request, Stopwatch(), _nothing)
     if isinstance(model.bundle, SegmentationBundle):
-        _studies.prepare(request.inputs, model, parse_options(request.options), _nothing, cancelled, Stopwatch())
+        options = parse_options(request.options)
+        keys = request.given_keys
+        _studies.prepare(request.inputs, model, options, _nothing, cancelled, Stopwatch(), keys=keys)
 
 
 def correct(request: CorrectionRequest, report: Report, cancelled: Callable[[], bool]) -> InferenceOutput:
@@ -158,14 +169,15 @@ def correct(request: CorrectionRequest, report: Report, cancelled: Callable[[], 
     inference = InferenceRequest(**request.inference)
     watch = Stopwatch()
     model = _model(inference, watch, report)
-    evidence = _studies.evidence(inference.inputs, model, parse_options(inference.options), report, cancelled, watch)
+    options, keys, given = parse_options(inference.options), inference.given_keys, Path(request.region)
+    evidence = _studies.evidence(inference.inputs, model, options, report, cancelled, watch, keys)
     with watch.time("correct"):
-        region = read_region(Path(request.region))
+        region = read_region(read_file(given, work_place(given), keys))
         labels = correct_region(region, evidence, model.bundle)
     folder = Path(inference.output_folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "corrected.nrrd"
-    path.write_bytes(encode_region(labels, region, watch.seconds["correct"]))
+    write_file(path, encode_region(labels, region, watch.seconds["correct"]), work_place(path), keys)
     return InferenceOutput({"region": str(path)}, {"timings_s": watch.seconds})
 
 
@@ -200,15 +212,15 @@ def _segmented(
     watch: Stopwatch,
     preview: Callable[[str], object] | None,
 ) -> _Made:
-    options = parse_options(request.options)
+    options, keys = parse_options(request.options), request.given_keys
 
     def show(coarse: SegmentationResult) -> None:
         if preview is not None:
-            preview(write_preview(coarse, model.bundle.labels, Path(request.output_folder)))
+            preview(write_preview(coarse, model.bundle.labels, Path(request.output_folder), keys))
 
     ahead = show if preview is not None else None
-    result = _studies.segment(request.inputs, model, options, report, cancelled, watch, request.anew, ahead)
-    return _Made(result.summary, lambda folder: write_segmentation(result, model.bundle.labels, folder))
+    result = _studies.segment(request.inputs, model, options, report, cancelled, watch, request.anew, ahead, keys)
+    return _Made(result.summary, lambda folder: write_segmentation(result, model.bundle.labels, folder, keys))
 
 
 def _detected(
@@ -221,9 +233,9 @@ def _detected(
 ) -> _Made:
     from mahtai.inference.landmarks.pipeline import detect
 
-    bundle = model.bundle
+    bundle, keys = model.bundle, request.given_keys
     with watch.time("load volumes"):
-        study = read_study(request.inputs)
+        study = read_study(request.inputs, keys)
     if len(study) != 1 or set(study) != {channel.id for channel in bundle.channels}:
         raise StudyError(
             f"The model {bundle.id} looks at one image; {', '.join(study) or 'none'} came.",
@@ -234,7 +246,7 @@ def _detected(
     result = detect(volume, model, parse_landmark_options(request.options), report, cancelled)
 
     def write(folder: Path) -> dict[str, str]:
-        return write_landmarks(result.landmarks, result.measurements, result.summary, bundle.landmark_set, folder)
+        return write_landmarks(result.landmarks, result.measurements, result.summary, bundle.landmark_set, folder, keys)
 
     return _Made(result.summary, write)
 

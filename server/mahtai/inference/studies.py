@@ -15,6 +15,7 @@ from mahtai.inference.segmentation import SegmentationResult, Stopwatch, predict
 from mahtai.inference.study import Record, Report, prepare_study
 from mahtai.inference.study_cache import KeptStudy, StudyCache, preparation_key
 from mahtai.inference.study_files import read_study
+from mahtai.security.at_rest.keys import Keys
 from mahtai.volumes.volume import check_is_stack
 
 
@@ -37,12 +38,14 @@ class Studies:
         cancelled: Callable[[], bool],
         watch: Stopwatch,
         anew: bool = False,
+        keys: Keys | None = None,
     ) -> KeptStudy:
         """A study in the form that the network sees.
 
         Args:
             inputs: channel id → path of a volume that never changes.
             anew: though it may be in memory.
+            keys: for volumes that are encrypted.
 
         Raises:
             MahtaiError: the study cannot be used.
@@ -53,7 +56,7 @@ class Studies:
         if kept is None:
             before = dict(watch.seconds)
             with watch.time("load volumes"):
-                study = read_study(inputs)
+                study = read_study(inputs, keys)
             for volume in study.values():
                 check_is_stack(volume.array.shape)
             record = Record()
@@ -83,6 +86,7 @@ class Studies:
         watch: Stopwatch,
         anew: bool = False,
         show: Callable[[SegmentationResult], None] | None = None,
+        keys: Keys | None = None,
     ) -> SegmentationResult:
         """Segment a study; see ``prepare`` and ``segmentation.segment``.
 
@@ -92,7 +96,7 @@ class Studies:
             show: called with a coarse result where the full one takes long.
         """
         known = set(watch.seconds)
-        kept = self.prepare(inputs, model, options, report, cancelled, watch, anew)
+        kept = self.prepare(inputs, model, options, report, cancelled, watch, anew, keys)
         reused = {} if set(watch.seconds) - known else dict(kept.seconds)
         if show is not None and takes_long(kept.prepared, model, options):
             with watch.time("preview"):
@@ -112,9 +116,10 @@ class Studies:
         report: Report,
         cancelled: Callable[[], bool],
         watch: Stopwatch,
+        keys: Keys | None = None,
     ) -> Evidence:
         """What the network saw in a study, and what it said; see ``prepare``."""
-        kept = self.prepare(inputs, model, options, report, cancelled, watch)
+        kept = self.prepare(inputs, model, options, report, cancelled, watch, keys=keys)
         # however it was run: the faster way may have been found after the reader's run
         found = next((kept.probabilities[key] for key in kept.probabilities if key[1] == options.flips), None)
         if found is None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import mahtai
 import MahtAILib
+from mahtai.security.at_rest.master_key import KEY_VARIABLES
 
 Message = dict[str, Any]
 
@@ -101,4 +102,6 @@ def _environment() -> dict[str, str]:
     roots = [str(Path(str(package.__file__)).resolve().parents[1]) for package in (mahtai, MahtAILib)]
     known = os.environ.get("PYTHONPATH")
     path = os.pathsep.join(dict.fromkeys([*roots, *([known] if known else [])]))
-    return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+    # the master key is not for the engine, which is given what it needs with every job
+    own = {name: value for name, value in os.environ.items() if name not in KEY_VARIABLES}
+    return {**own, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}

@@ -21,14 +21,18 @@ from mahtai.jobs.inference import RANKS, Claim, Inference, Part, Problem, Unknow
 from mahtai.jobs.line import Line, LineClosed
 from mahtai.jobs.progress import ProgressBoard
 from mahtai.jobs.records import InferenceRecords
-from mahtai.jobs.work import EngineOutput, JobCancelled, Work
+from mahtai.jobs.work import EngineFailure, EngineOutput, JobCancelled, Work
 from mahtai.models.catalogue import Catalogue
+from mahtai.security.at_rest.keys import UnknownDataKey
+from mahtai.security.at_rest.sealed_files import read_file, work_place
 from mahtai.volumes.store import BlobStore
 
 MAX_STARTS = 3
 """How often a job is begun before it is suspected of bringing the server down."""
 
 RETRY_S = 1.0
+
+KEY_TRIES = 3
 
 CORRECTION = -1
 """Rank of a correction: before all jobs."""
@@ -176,7 +180,7 @@ class Runner:
         except LineClosed:
             raise _Stopping("The server is being stopped. Nothing was changed.", "Try again when it is back.") from None
         try:
-            return self._engine.run(work, lambda stage, fraction: None, lambda: False)
+            return _with_known_keys(lambda: self._engine.run(work, lambda stage, fraction: None, lambda: False))
         finally:
             self._line.leave()
 
@@ -252,16 +256,19 @@ class Runner:
             options=inference.options,
             output_folder=self._work_dir / claim.name,
             anew=inference.anew,
+            keys=self._store.keys,
         )
         if not self._insist(lambda: self._records.begin(claim)):
             return None
         self._board.report(job, "loading", 0.0)
         try:
-            return self._engine.run(
-                work,
-                lambda stage, fraction: self._board.report(job, stage, fraction),
-                lambda: self._is_withdrawn(claim),
-                lambda path: self._board.show(job, path),
+            return _with_known_keys(
+                lambda: self._engine.run(
+                    work,
+                    lambda stage, fraction: self._board.report(job, stage, fraction),
+                    lambda: self._is_withdrawn(claim),
+                    lambda path: self._board.show(job, path),
+                )
             )
         except JobCancelled:
             if self._was_interrupted(claim):
@@ -293,7 +300,8 @@ class Runner:
         """Store what the engine wrote, and say so if the job is still this server's; ``blobs`` is told what was."""
         with self._intake.adding():
             for name, path in output.files.items():
-                blobs[name] = describe_result(path, self._store.put_file(path))
+                content = read_file(path, work_place(path), self._store.keys)
+                blobs[name] = describe_result(path, content, self._store.put_bytes(content))
             parts = {name: _part(output.files[name], blob) for name, blob in blobs.items()}
             return self._records.succeed(claim, parts, output.summary, list(blobs.values()))
 
@@ -325,6 +333,17 @@ class Runner:
     def _is_withdrawn(self, claim: Claim) -> bool:
         with self._lock:
             return claim in self._withdrawn
+
+
+def _with_known_keys(run: Callable[[], EngineOutput]) -> EngineOutput:
+    """Run; again where the data were encrypted anew, under another key, between the asking and the reading."""
+    for _ in range(KEY_TRIES - 1):
+        try:
+            return run()
+        except EngineFailure as error:
+            if error.kind != UnknownDataKey.kind:
+                raise
+    return run()
 
 
 def _part(path: Path, blob: BlobRecord) -> Part:

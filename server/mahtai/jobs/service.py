@@ -29,8 +29,9 @@ from mahtai.jobs.runner import Runner
 from mahtai.jobs.threads import Threads
 from mahtai.jobs.work import Work
 from mahtai.models.catalogue import Catalogue
+from mahtai.security.at_rest.sealed_files import read_file, work_place, write_file
 from mahtai.settings import Settings, host_name
-from mahtai.volumes.store import BlobStore
+from mahtai.volumes.store import BlobStore, StoredBlob
 
 LOOK_AFTER_S = 15.0
 """Seconds between two looks for accepted jobs that nobody works on."""
@@ -161,7 +162,10 @@ class Jobs:
         """
         order = self._desk.check(self._catalogue.for_reader(model, inputs), inputs, options)
         folder = self._catalogue.exact(order.model, order.model_sha256).folder
-        self._engine.prepare(Work("", folder, self._paths(order.inputs), order.options, self._settings.work_dir))
+        work_dir = self._settings.work_dir
+        self._engine.prepare(
+            Work("", folder, self._paths(order.inputs), order.options, work_dir, keys=self._store.keys)
+        )
 
     def get(self, job: str) -> Inference:
         """One job as it is now.
@@ -209,8 +213,8 @@ class Jobs:
             raise NoResult("The inference was cancelled.", "Run the model again.")
         raise NoResult("The inference is not finished yet.", "Wait until its state is succeeded.")
 
-    def result_file(self, job: str, name: str) -> tuple[Part, Path]:
-        """A part of a result and where it lies.
+    def result_file(self, job: str, name: str) -> tuple[Part, StoredBlob]:
+        """A part of a result and its file.
 
         Raises:
             UnknownInference, NoResult: there is no result, or none of that name.
@@ -219,7 +223,7 @@ class Jobs:
         parts = self.result(job).parts or {}
         if name not in parts:
             raise NoResult(f"The result has no part {name[:50]!r}.", f"It has: {', '.join(sorted(parts))}.")
-        return parts[name], self._store.path(parts[name].sha256)
+        return parts[name], self._store.get(parts[name].sha256)
 
     def preview(self, job: str) -> bytes:
         """The newest coarse result of a job that runs.
@@ -233,7 +237,7 @@ class Jobs:
             paths = [self._settings.work_dir.with_name(inference.owner) / inference.claim.name / PREVIEW_FILE]
         for path in reversed(paths):
             with suppress(OSError):
-                return path.read_bytes()
+                return read_file(path, work_place(path), self._store.keys)
         raise NoResult("There is no preview of this inference.", "Wait for its result.")
 
     def correct(self, job: str, region: bytes) -> bytes:
@@ -247,7 +251,7 @@ class Jobs:
         check_region(inference, region)
         with tempfile.TemporaryDirectory(dir=self._work_dir(), prefix="correction-") as folder:
             given = Path(folder) / "region.nrrd"
-            given.write_bytes(region)
+            write_file(given, region, work_place(given), self._store.keys)
             work = Work(
                 job=f"correction {Path(folder).name}",
                 model_folder=self._catalogue.exact(inference.model, inference.model_sha256).folder,
@@ -255,8 +259,10 @@ class Jobs:
                 options=inference.options,
                 output_folder=Path(folder),
                 region=given,
+                keys=self._store.keys,
             )
-            return self._runner.correct(work).files["region"].read_bytes()
+            made = self._runner.correct(work).files["region"]
+            return read_file(made, work_place(made), self._store.keys)
 
     def _work_dir(self) -> Path:
         self._settings.work_dir.mkdir(parents=True, exist_ok=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mahtai.errors import MahtaiError
+from mahtai.security.at_rest.keys import GivenKeys, Keys
+from mahtai.security.at_rest.sealed_files import needed_keys
 
 
 class EngineFailure(MahtaiError):
@@ -34,6 +36,7 @@ class Work:
         output_folder: where the files of the result go.
         anew: do all of it again, though part of it may be in memory.
         region: file with the labels and strokes of a region to correct; None for an inference.
+        keys: with which the inputs are decrypted and the results encrypted; None where the server has none.
     """
 
     job: str
@@ -43,6 +46,7 @@ class Work:
     output_folder: Path
     anew: bool = False
     region: Path | None = None
+    keys: Keys | None = field(default=None, repr=False)
 
     def request(self, **machine: Any) -> dict[str, Any]:
         """See ``mahtai.inference.service.InferenceRequest`` and ``CorrectionRequest``.
@@ -56,9 +60,18 @@ class Work:
             "options": dict(self.options),
             "output_folder": str(self.output_folder),
             "anew": self.anew,
+            "keys": self._given_keys(),
             **machine,
         }
         return inference if self.region is None else {"inference": inference, "region": str(self.region)}
+
+    def _given_keys(self) -> dict[str, Any] | None:
+        """No more than this work needs: the engine never has the keyring. They go through a pipe, never to a file."""
+        if self.keys is None:
+            return None
+        name, key = self.keys.current()
+        known = {other: self.keys.key(other) for other in needed_keys(list(self.inputs.values()))}
+        return GivenKeys(name, {**known, name: key}).as_json()
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from mahtai.db.trust_tables import ForeignSignInRow
 from mahtai.errors import MahtaiError
 from mahtai.security.accounts import Account, AccountDisabled, Accounts
 from mahtai.security.id_token import IdTokenRefused, check_id_token
-from mahtai.security.oidc_issuer import Issuer, IssuerFault
+from mahtai.security.oidc_issuer import CodeRefused, Issuer, IssuerFault
 from mahtai.security.oidc_settings import issuer_of
 from mahtai.settings import Settings
 
@@ -149,7 +149,7 @@ class HospitalSignIn:
             HospitalSignInError: nobody is signed in; they have to begin anew.
         """
         awaited = self._take(ForeignSignInRow.state == _hash(answer.get("state", "")), AWAITED_FOR)
-        if awaited is None or awaited.code is not None:
+        if awaited is None:
             raise _refused("the state is not known", "It was used before, or it took longer than ten minutes.")
         if "error" in answer:
             raise _refused("the issuer refused", "The hospital's sign-in did not let you in, or you cancelled.")
@@ -157,10 +157,9 @@ class HospitalSignIn:
             claims = self._ask_issuer(answer, awaited.body)
         except IssuerFault as error:
             raise _unavailable(error) from error
-        except IdTokenRefused as error:
-            raise _refused(
-                f"the ID token: {error}", f"What the hospital's sign-in answered is not what it must be ({error})."
-            ) from error
+        except (CodeRefused, IdTokenRefused) as error:
+            told = f"What the hospital's sign-in answered is not what it must be ({error})."
+            raise _refused(f"{error.__class__.__name__}: {error}", told) from error
         account = self._account(claims)
         code = secrets.token_urlsafe(48)
         with self._database.write() as session:
@@ -200,7 +199,7 @@ class HospitalSignIn:
         """What the issuer says about the person whom it sent.
 
         Raises:
-            IssuerFault, IdTokenRefused: nothing that counts.
+            IssuerFault, CodeRefused, IdTokenRefused: nothing that counts.
         """
         named = answer.get("iss")  # RFC 9207: an answer of another issuer is not even asked about
         if named != self._issuer.url and (named is not None or self._issuer.discovery().names_itself):

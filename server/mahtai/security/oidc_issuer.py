@@ -21,6 +21,7 @@ DISCOVERY_S, KEYS_S = 3600.0, 600.0
 """How long what the issuer tells about itself, and its keys, are taken for granted."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_OF_THE_CODE = ("invalid_grant", "invalid_request")
 _DISCOVERY = "/.well-known/openid-configuration"
 
 T = TypeVar("T")
@@ -28,6 +29,10 @@ T = TypeVar("T")
 
 class IssuerFault(Exception):
     """The issuer gives no answer, or one that cannot be used; the text is a few words for the log, without secrets."""
+
+
+class CodeRefused(Exception):
+    """The issuer does not know the code, or knows it for another sign-in; the text is RFC 6749's word for it."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,8 @@ class Issuer:
         """Give the code back to the issuer, for what it stands for.
 
         Raises:
-            IssuerFault: it does not take it.
+            CodeRefused: it is none, was used before, or belongs to another sign-in.
+            IssuerFault: it gives no proper answer.
         """
         told = self.discovery()
         own: dict[str, Any] = {}
@@ -120,7 +126,8 @@ class Issuer:
                     **own,
                 )
         except (AuthlibBaseError, RequestException, ValueError, TypeError, RecursionError) as error:
-            raise IssuerFault(f"token endpoint: {_word(error)}") from error
+            word = _word(error)
+            raise (CodeRefused(word) if word in _OF_THE_CODE else IssuerFault(f"token endpoint: {word}")) from error
         id_token, access_token = answer.get("id_token"), answer.get("access_token")
         if not isinstance(id_token, str):
             raise IssuerFault("token endpoint: no ID token")
@@ -231,5 +238,5 @@ def _words(document: Mapping[str, Any], name: str) -> frozenset[str]:
 def _word(error: Exception) -> str:
     """An error's kind, and what the issuer calls it if that is one of the few words of RFC 6749, 5.2."""
     said = getattr(error, "error", None)
-    known = ("invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type")
+    known = (*_OF_THE_CODE, "invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope")
     return str(said) if said in known else error.__class__.__name__

@@ -219,7 +219,7 @@ class Sessions:
     def _session_of(self, access_token: str) -> str:
         try:
             token = jwt.decode(access_token, self._key, algorithms=["HS256"])
-        except (JoseError, ValueError) as error:
+        except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:  # anything may come
             raise _ended() from error
         claims = token.claims
         if claims.get("iss") != ISSUER or not isinstance(claims.get("sid"), str):

@@ -45,11 +45,11 @@ def read_case(case: ApprovedCase, bundle: SegmentationBundle, store: BlobStore) 
         MahtaiError: a file is gone, damaged, or does not fit.
     """
     known = [channel.id for channel in bundle.channels if channel.id in case.volumes]
-    study = {channel: read_volume(store.path(case.volumes[channel])) for channel in known}
+    study = {channel: read_volume(store.read_bytes(case.volumes[channel])) for channel in known}
     for volume in study.values():
         check_voxels(volume)
-    reference = study.get(case.reference) or read_volume(store.path(case.volumes[case.reference]))
-    content = on_grid(decode_segmentation(store.path(case.content).read_bytes()), reference.geometry)
+    reference = study.get(case.reference) or read_volume(store.read_bytes(case.volumes[case.reference]))
+    content = on_grid(decode_segmentation(store.read_bytes(case.content)), reference.geometry)
     labels, unknown = reference_labels(content)
     remarks = [f"the segment {name} means nothing to {bundle.id} and was left out" for name in unknown]
     return LabelledStudy(case.name, study, case.reference, labels, tuple(remarks))

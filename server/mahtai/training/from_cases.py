@@ -23,6 +23,8 @@ from mahtai.models.catalogue import Catalogue
 from mahtai.models.network import build_network, load_weights
 from mahtai.models.serving import ServingError
 from mahtai.models.versions import ModelVersions, NotPromoted, write_comparison
+from mahtai.security.at_rest.columns import Columns
+from mahtai.security.at_rest.keyring import open_keyring
 from mahtai.settings import Settings
 from mahtai.training.approved import ApprovedCase, ApprovedCases
 from mahtai.training.case_studies import read_case, training_case
@@ -80,8 +82,8 @@ def train_from_cases(settings: Settings, folder: TrainingFolder, machine: Machin
         try:
             if machine.threads:
                 torch.set_num_threads(machine.threads)
-            with _opened(settings) as database:
-                outcome = _Run(settings, database, folder, machine, report).perform()
+            with _opened(settings) as (database, store):
+                outcome = _Run(settings, database, store, folder, machine, report).perform()
         except MahtaiError as error:
             folder.finish("failed", reason=error.reason, hint=error.hint)
             raise
@@ -99,7 +101,13 @@ def train_from_cases(settings: Settings, folder: TrainingFolder, machine: Machin
 
 class _Run:
     def __init__(
-        self, settings: Settings, database: Database, folder: TrainingFolder, machine: Machine, report: Report
+        self,
+        settings: Settings,
+        database: Database,
+        store: BlobStore,
+        folder: TrainingFolder,
+        machine: Machine,
+        report: Report,
     ) -> None:
         self._order = folder.order
         self._data = None if self._order.data is None else Path(self._order.data)
@@ -107,7 +115,7 @@ class _Run:
         self._machine = machine
         self._tell = report
         self._approved = ApprovedCases(database)
-        self._store = BlobStore(settings.blobs_dir)
+        self._store = store
         self._catalogue = Catalogue(settings.models_path, settings.versions_dir)
         self._versions = ModelVersions(self._catalogue, settings.versions_dir)
 
@@ -253,13 +261,14 @@ class _Run:
 
 
 @contextmanager
-def _opened(settings: Settings) -> Iterator[Database]:
-    """The tables of the data folder, in the form that this program needs."""
+def _opened(settings: Settings) -> Iterator[tuple[Database, BlobStore]]:
+    """The tables of the data folder, in the form that this program needs, and the blobs."""
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database = Database(settings.database_url)
+    keyring = open_keyring(settings)
+    database = Database(settings.database_url, None if keyring is None else Columns(keyring))
     try:
         upgrade(database)
-        yield database
+        yield database, BlobStore(settings.blobs_dir, keyring)
     finally:
         database.close()
 
@@ -280,9 +289,8 @@ def score_version(
     catalogue = Catalogue(settings.models_path, settings.versions_dir)
     candidate = require_trainable(catalogue.get(name))
     current = require_trainable(catalogue.get(candidate.id))
-    with _opened(settings) as database:
+    with _opened(settings) as (database, store):
         cases = ApprovedCases(database).for_tests(candidate.task, candidate.kind)
-    store = BlobStore(settings.blobs_dir)
     tests = approved_tests(cases, candidate, store)
     tests += published_tests(data, cases, store) if data is not None else []
     found, decision = compare_versions(candidate, current, tests, device, lambda part: report("scoring", part))

@@ -56,7 +56,7 @@ class Screening:
     def __init__(self, held_out: HeldOut, store: BlobStore) -> None:
         self._held_out = held_out
         self._wholes = {
-            name: Histogram.of(read_volume(store.path(sha256)).array)
+            name: Histogram.of(read_volume(store.read_bytes(sha256)).array)
             for sha256, name in held_out.references.items()
             if store.has(sha256)
         }

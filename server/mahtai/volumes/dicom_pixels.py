@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import struct
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage, generate_uid
 
+from mahtai.volumes.passing_folder import passing_folder
 from mahtai.volumes.volume import VolumeError
 
 PIXEL_ATTRIBUTES = (
@@ -88,8 +87,8 @@ def _decompressed(dataset: Dataset) -> NDArray[Any]:
     bare.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
     bare.SOPClassUID = bare.file_meta.MediaStorageSOPClassUID = MultiFrameGrayscaleWordSecondaryCaptureImageStorage
     bare.SOPInstanceUID = bare.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-    with tempfile.TemporaryDirectory(prefix="mahtai-") as folder:
-        path = Path(folder) / "image.dcm"
+    with passing_folder(len(bare.PixelData)) as folder:
+        path = folder / "image.dcm"
         bare.save_as(path, enforce_file_format=True)
         try:
             array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path), imageIO="GDCMImageIO"))

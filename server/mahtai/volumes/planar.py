@@ -7,12 +7,10 @@ ImagerPixelSpacing. None of these is believed to be a true size because it is th
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
 
 from mahtai.volumes.geometry import Geometry
+from mahtai.volumes.passing_folder import passing_folder
 from mahtai.volumes.volume import VolumeError
 
 SMALLEST_SIDE = 200
@@ -76,8 +74,8 @@ def itk_grid(content: bytes, image_io: str) -> Geometry:
     """
     import SimpleITK  # takes a moment to load and volumes do not need it
 
-    with tempfile.TemporaryDirectory(prefix="mahtai-") as folder:
-        path = Path(folder) / "image"
+    with passing_folder(len(content)) as folder:
+        path = folder / "image"
         path.write_bytes(content)
         reader = SimpleITK.ImageFileReader()
         reader.SetImageIO(image_io)

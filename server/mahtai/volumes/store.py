@@ -2,29 +2,44 @@
 
 A blob appears whole or not at all: bytes go to a partial file on the same file system, are hashed
 on the way and synced, and only then get their name. Nothing that a client says becomes part of a
-path except 64 hexadecimal digits.
+path except 64 hexadecimal digits. Where the server has a key, what lies on the disk is encrypted from
+the first byte on; a blob's name stays the hash of its plain bytes.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
 from mahtai.errors import MahtaiError
+from mahtai.security.at_rest.envelope import SealingWriter, sealed_key_id
+from mahtai.security.at_rest.keys import Keys
+from mahtai.security.at_rest.sealed_files import blob_place
+from mahtai.volumes.durable import StorageFull, full_disk_named, sync_folder
+from mahtai.volumes.stored_blob import StoredBlob
+
+__all__ = [
+    "BlobStore",
+    "HashMismatch",
+    "InvalidHash",
+    "Reception",
+    "StorageFull",
+    "StoredBlob",
+    "UnknownBlob",
+    "full_disk_named",
+]
 
 PARTIAL_FOLDER = "partial"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 
 
 class InvalidHash(MahtaiError):
@@ -51,23 +66,17 @@ class UnknownBlob(MahtaiError):
     status = 404
 
 
-class StorageFull(MahtaiError):
-    """No room is left for more data."""
-
-    kind = "storage-full"
-    title = "The server's disk is full"
-    status = 507
-
-
 class BlobStore:
     """Blobs below one folder. Safe to use from several threads and processes.
 
     Args:
         root: made if it is not there; readable by its owner only.
+        keys: that new blobs are encrypted with; None leaves them plain.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, keys: Keys | None = None) -> None:
         self.root = root
+        self.keys = keys
         with full_disk_named():
             (root / PARTIAL_FOLDER).mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -99,8 +108,8 @@ class BlobStore:
         """Whether the blob is here."""
         return self._place(sha256).is_file()
 
-    def path(self, sha256: str) -> Path:
-        """Where the blob lies; read it, never write to it.
+    def get(self, sha256: str) -> StoredBlob:
+        """A blob.
 
         Raises:
             UnknownBlob: it is not here.
@@ -108,19 +117,55 @@ class BlobStore:
         place = self._place(sha256)
         if not place.is_file():
             raise UnknownBlob(f"The server has no data with the hash {sha256}.", "Upload them again.")
-        return place
+        return StoredBlob(sha256, place, self.keys)
+
+    def path(self, sha256: str) -> Path:
+        """Where the blob lies, encrypted or not; its content is read through ``get``.
+
+        Raises:
+            UnknownBlob: it is not here.
+        """
+        return self.get(sha256).path
 
     def size(self, sha256: str) -> int:
-        """Bytes of the blob."""
-        return self.path(sha256).stat().st_size
+        """Plain bytes of the blob."""
+        return self.get(sha256).size
 
     def open(self, sha256: str) -> BinaryIO:
         """The blob for reading."""
-        return self.path(sha256).open("rb")
+        return self.get(sha256).open()
 
     def read_bytes(self, sha256: str) -> bytes:
         """The whole blob."""
-        return self.path(sha256).read_bytes()
+        return self.get(sha256).read_bytes()
+
+    def all(self) -> Iterator[str]:
+        """SHA-256 of every blob, in order; what comes or goes meanwhile may be missing."""
+        for first in sorted(self.root.glob("[0-9a-f][0-9a-f]")):
+            for second in sorted(first.glob("[0-9a-f][0-9a-f]")):
+                yield from sorted(file.name for file in second.iterdir() if _SHA256.fullmatch(file.name))
+
+    def key_id(self, sha256: str) -> str | None:
+        """Id of the data key that a blob is encrypted under; None where it is plain.
+
+        Raises:
+            UnknownBlob: it is not here. SealBroken: it is damaged.
+        """
+        return sealed_key_id(self.path(sha256))
+
+    def reseal(self, sha256: str) -> None:
+        """Encrypt a blob under the current data key; whoever reads it meanwhile goes on with what they opened.
+
+        Raises:
+            UnknownBlob: it is gone. SealBroken, UnknownDataKey: it cannot be read, and stays as it is.
+            HashMismatch: it is not what its name says, and stays as it is. StorageFull: nothing was changed.
+        """
+        with self.receive(sha256) as reception, self.open(sha256) as stream:
+            while block := stream.read(1 << 20):
+                reception.write(block)
+            if self.has(sha256):  # unless somebody has removed it meanwhile
+                stream.close()  # Windows replaces no file that is open
+                reception.commit()
 
     def remove(self, sha256: str) -> None:
         """Forget a blob; nothing happens if it is not here."""
@@ -162,6 +207,11 @@ class Reception:
         with full_disk_named():
             self._path, descriptor = store._open_partial()
         self._stream = os.fdopen(descriptor, "wb", buffering=1 << 18)
+        self._sealing: SealingWriter | None = None
+        self._keys = store.keys
+        if self._keys is not None:
+            key_id, key = self._keys.current()
+            self._sealing = SealingWriter(self._stream, key, key_id)
 
     def __enter__(self) -> Reception:
         return self
@@ -177,7 +227,7 @@ class Reception:
         """
         try:
             with full_disk_named():
-                self._stream.write(data)
+                (self._sealing or self._stream).write(data)
         except StorageFull:
             self.discard()
             raise
@@ -189,11 +239,11 @@ class Reception:
         """Of what has come so far."""
         return self._digest.hexdigest()
 
-    def verify(self) -> Path:
+    def verify(self) -> StoredBlob:
         """Close the partial file and check the hash, so that the content can be looked at before it is kept.
 
         Returns:
-            Path of the partial file, which ``commit`` will name.
+            The partial file, which ``commit`` will name.
 
         Raises:
             HashMismatch, StorageFull: and nothing of the blob is kept.
@@ -201,6 +251,9 @@ class Reception:
         try:
             with full_disk_named():
                 if not self._stream.closed:
+                    if self._sealing is not None:
+                        self._sealing.place = blob_place(self._digest.hexdigest())
+                        self._sealing.close()
                     self._stream.flush()
                     os.fsync(self._stream.fileno())
                     self._stream.close()
@@ -214,7 +267,7 @@ class Reception:
         except MahtaiError:
             self.discard()
             raise
-        return self._path
+        return StoredBlob(self._digest.hexdigest(), self._path, self._keys)
 
     def commit(self) -> str:
         """Give the blob its name; from now on it is there, even after a power failure.
@@ -233,13 +286,15 @@ class Reception:
                 place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 _name(self._path, place)
                 for folder in (place.parent, place.parent.parent, self._store.root):
-                    _sync_folder(folder)
+                    sync_folder(folder)
         finally:
             self.discard()
         return sha256
 
     def discard(self) -> None:
         """Drop what has come so far; nothing happens after ``commit``."""
+        if self._sealing is not None:
+            self._sealing.abandon()
         # closing flushes what is buffered, which fails again where the disk is full
         with suppress(OSError):
             self._stream.close()
@@ -261,28 +316,3 @@ def _check_sha256(text: str) -> None:
         raise InvalidHash(
             f"{str(text)[:80]!r} is not a SHA-256.", "It is written as 64 hexadecimal digits in lower case."
         )
-
-
-@contextmanager
-def full_disk_named() -> Iterator[None]:
-    """Turn the operating system's "no space left" into ``StorageFull``."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise StorageFull(
-            "The server has no room left on its disk. What was being stored was not kept; all else is safe.",
-            "Free some space there (or ask who looks after the server), then try again.",
-        ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in a folder last through a power failure; Windows does so by itself."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,15 +6,14 @@ from typing import Annotated, Any, Literal
 
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import FileResponse
 
 from mahtai.api.acting import Acting
+from mahtai.api.blob_response import blob_response
 from mahtai.api.gate import MONAI_LABEL
 from mahtai.api.monai_label.form import keep, received
 from mahtai.api.monai_label.info import NotByThisProtocol
 from mahtai.api.monai_label.people import person_of
 from mahtai.api.services import Called, Services
-from mahtai.api.volumes import private_headers
 from mahtai.cases.monai_label import description
 from mahtai.cases.monai_label.images import UnknownImage, clean_id
 from mahtai.cases.person import Person
@@ -63,12 +62,10 @@ def has_image(image_id: ImageId, services: Called, acting: Acting, check_sum: st
 
 
 @router.get("/image")
-def image(image_id: ImageId, services: Called, acting: Acting) -> FileResponse:
+def image(image_id: ImageId, services: Called, acting: Acting) -> Response:
     """The file of an image."""
     file = services.images.file(services.images.find(image_id, acting))
-    return FileResponse(
-        file.path, media_type="application/octet-stream", filename=file.name, headers=private_headers(file.sha256)
-    )
+    return blob_response(file.stored, "application/octet-stream", file.name)
 
 
 @router.get("/image/info")

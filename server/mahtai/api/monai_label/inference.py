@@ -104,8 +104,8 @@ async def _finished(services: Services, request: Request, job: str) -> bool:
 def _answer(services: Services, bundle: SegmentationBundle, job_id: str, writer: ResultWriter, output: str) -> Response:
     """A form with the parts ``params`` and the labelmap's file, as ``MONAI Label`` answers."""
     job = services.jobs.result(job_id)
-    _, path = services.jobs.result_file(job_id, "segmentation")
-    labelmap, geometry, names = contiguous(path.read_bytes(), bundle.labels)
+    _, stored = services.jobs.result_file(job_id, "segmentation")
+    labelmap, geometry, names = contiguous(stored.read_bytes(), bundle.labels)
     said = _said(job, names)
     if output == "json":
         return Response(said, media_type="application/json")

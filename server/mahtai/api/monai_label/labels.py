@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import FileResponse
 
 from mahtai.api.acting import Acting
+from mahtai.api.blob_response import blob_response
 from mahtai.api.gate import MONAI_LABEL
 from mahtai.api.monai_label.form import FormError, received
 from mahtai.api.monai_label.people import person_of
 from mahtai.api.services import Called, Services
-from mahtai.api.volumes import check_limiter, private_headers
+from mahtai.api.volumes import check_limiter
 from mahtai.cases.label_version import LabelDraft, LabelVersion, UnknownVersion
 from mahtai.cases.monai_label import description
 from mahtai.cases.monai_label.images import Image
@@ -37,11 +37,11 @@ async def save(
         if not tag.isprintable():
             raise FormError("The tag has characters that cannot be shown.", "Choose another one. Nothing was saved.")
         found = await to_thread.run_sync(services.images.find, image, acting)
-        path = await to_thread.run_sync(form.file("label").received)
+        upload = form.file("label")
 
         def add() -> LabelVersion:
             data = read_label(
-                path,
+                upload.received().read_bytes(),
                 form.params.get("label_info"),
                 found.case.task,
                 _grid(services, found),
@@ -61,16 +61,11 @@ def has(services: Called, acting: Acting, tag: Tag, label: str | None = None, im
 
 
 @router.get("")
-def fetch(services: Called, acting: Acting, label: str, tag: Tag = description.FINAL_TAG) -> FileResponse:
+def fetch(services: Called, acting: Acting, label: str, tag: Tag = description.FINAL_TAG) -> Response:
     """The file of a version: ``final`` is the newest, ``version-N`` is number N, else the newest of that tag."""
     case, version = _version(services, acting, label, tag)
-    _, path = services.labels.content(case, version.id)
-    return FileResponse(
-        path,
-        media_type="application/octet-stream",
-        filename=f"label-{version.number}.seg.nrrd",
-        headers=private_headers(version.content),
-    )
+    _, stored = services.labels.content(case, version.id)
+    return blob_response(stored, "application/octet-stream", f"label-{version.number}.seg.nrrd")
 
 
 @router.get("/info")

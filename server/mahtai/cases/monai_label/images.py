@@ -11,7 +11,6 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from sqlalchemy import select
@@ -25,6 +24,7 @@ from mahtai.db.engine import Database
 from mahtai.db.tables import CaseRow, CaseSourceRow
 from mahtai.errors import MahtaiError
 from mahtai.models.vocabulary import channel_in
+from mahtai.volumes.store import StoredBlob
 from mahtai.volumes.volume import Volume
 from MahtAILib.client import nrrd
 
@@ -93,7 +93,7 @@ class ImageFile:
     """A file that every client of the protocol can read; ``name`` is safe on any disk."""
 
     name: str
-    path: Path
+    stored: StoredBlob
     sha256: str
 
 
@@ -162,19 +162,19 @@ class Images:
     def file(self, image: Image) -> ImageFile:
         """The image's file, as NRRD where its own format is not for everybody."""
         stem = re.sub(r"[^A-Za-z0-9._-]+", "_", image.id).strip("._")[:100] or "image"
-        record, path = self._intake.get(image.sha256)
+        record, stored = self._intake.get(image.sha256)
         if record.format in _FOR_EVERYBODY:
-            return ImageFile(stem + self.ending(image), path, image.sha256)
-        volume = _read(path)
+            return ImageFile(stem + self.ending(image), stored, image.sha256)
+        volume = _read(stored)
         sha256 = self._intake.take_bytes(nrrd.encode(volume.array, volume.geometry.ijk_to_ras, encoding="gzip"))
         return ImageFile(f"{stem}.nrrd", self._intake.get(sha256)[1], sha256)
 
     def ending(self, image: Image) -> str:
         """Ending of the name of the image's file."""
-        record, path = self._intake.get(image.sha256)
+        record, stored = self._intake.get(image.sha256)
         if record.format != "nifti":
             return ".nrrd"
-        with path.open("rb") as stream:
+        with stored.open() as stream:
             return ".nii.gz" if stream.read(2) == _GZIP_MAGIC else ".nii"
 
     def _make(self, image_id: str, sha256: str, task: str, person: Person) -> Image:
@@ -236,10 +236,10 @@ def _images_of(case: Case, uploaded: Mapping[str, str]) -> list[Image]:
     return [Image(f"case-{case.number}-{slot}", case, slot) for slot in case.volumes]
 
 
-def _read(path: Path) -> Volume:
+def _read(stored: StoredBlob) -> Volume:
     from mahtai.volumes.formats import read_volume  # late, for the sake of a quick start
 
-    return read_volume(path)
+    return read_volume(stored.read_bytes())
 
 
 def _taken(image_id: str) -> ImageTaken:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,11 +19,11 @@ from MahtAILib.client.geometry import Geometry as Grid
 from MahtAILib.client.labelmaps import MOST_LABELS, bytes_colour, shown
 
 
-def read_label(path: Path, label_info: Any, task: str, reference: Geometry, provenance: Mapping[str, str]) -> bytes:
+def read_label(data: bytes, label_info: Any, task: str, reference: Geometry, provenance: Mapping[str, str]) -> bytes:
     """A label that a client saved, as ``.seg.nrrd`` on the case's grid.
 
     Args:
-        path: a labelmap (NIfTI, NRRD), or a ``.seg.nrrd``, which names its segments itself.
+        data: a labelmap (NIfTI, NRRD), or a ``.seg.nrrd``, which names its segments itself.
         label_info: ``[{"name": …, "idx": voxel value}]`` of a labelmap.
         task: of the case; names that it knows get its codes, colours and values.
         reference: grid of the volume that the label belongs to.
@@ -37,14 +36,13 @@ def read_label(path: Path, label_info: Any, task: str, reference: Geometry, prov
     """
     from mahtai.volumes.formats import read_volume  # late, for the sake of a quick start
 
-    data = path.read_bytes()
     if _names_segments(data):
         segmentation = decode_segmentation(data)
         try:
             return files.encode(on_grid(segmentation, reference))
         except VolumeError as error:
             raise WrongGrid(error.reason, error.hint) from error
-    volume = read_volume(path)
+    volume = read_volume(data)
     labelmap = _on_grid(volume, reference)
     names = _names(label_info, _present(labelmap))
     segments = _described(names, task)

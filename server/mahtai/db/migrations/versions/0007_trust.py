@@ -134,3 +134,42 @@ def _record() -> None:
         sa.Column("signature", sa.String(200), nullable=False),
         sa.PrimaryKeyConstraint("number", name="pk_audit_checkpoints"),
     )
+    statements = _REFUSALS_OF_POSTGRESQL if op.get_bind().dialect.name == "postgresql" else _REFUSALS_OF_SQLITE
+    for statement in statements:
+        op.execute(statement)
+
+
+# nothing is taken out of the record or changed in it, except that who and body are erased when their time is over
+_ERASED = (
+    "NEW.body IS NULL AND NEW.who IS NULL AND NEW.number = OLD.number AND NEW.at = OLD.at AND NEW.kind = OLD.kind "
+    "AND NEW.body_sha256 = OLD.body_sha256 AND NEW.previous = OLD.previous AND NEW.sha256 = OLD.sha256"
+)
+
+_REFUSALS_OF_SQLITE = (
+    *(
+        f"CREATE TRIGGER {table}_keep BEFORE DELETE ON {table} "
+        "BEGIN SELECT RAISE(ABORT, 'the record is only added to'); END"
+        for table in ("audit_events", "audit_checkpoints")
+    ),
+    f"CREATE TRIGGER audit_events_fixed BEFORE UPDATE ON audit_events WHEN NOT ({_ERASED}) "
+    "BEGIN SELECT RAISE(ABORT, 'the record is only added to'); END",
+    "CREATE TRIGGER audit_checkpoints_fixed BEFORE UPDATE ON audit_checkpoints "
+    "BEGIN SELECT RAISE(ABORT, 'the record is only added to'); END",
+    # a row that takes the place of another one is no DELETE for SQLite, unless recursive triggers are on
+    *(
+        f"CREATE TRIGGER {table}_new BEFORE INSERT ON {table} WHEN EXISTS (SELECT 1 FROM {table} WHERE number = "
+        "NEW.number) BEGIN SELECT RAISE(ABORT, 'the record is only added to'); END"
+        for table in ("audit_events", "audit_checkpoints")
+    ),
+)
+
+_REFUSALS_OF_POSTGRESQL = (
+    "CREATE FUNCTION mahtai_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+    "$$ BEGIN RAISE EXCEPTION 'the record is only added to'; END $$",
+    f"CREATE TRIGGER audit_events_fixed BEFORE UPDATE ON audit_events FOR EACH ROW WHEN (NOT ({_ERASED})) "
+    "EXECUTE FUNCTION mahtai_refuse()",
+    "CREATE TRIGGER audit_events_keep BEFORE DELETE OR TRUNCATE ON audit_events FOR EACH STATEMENT "
+    "EXECUTE FUNCTION mahtai_refuse()",
+    "CREATE TRIGGER audit_checkpoints_keep BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_checkpoints "
+    "FOR EACH STATEMENT EXECUTE FUNCTION mahtai_refuse()",
+)

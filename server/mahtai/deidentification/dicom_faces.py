@@ -1,0 +1,85 @@
+"""Defacing of DICOM: a plane for each frame of reference, and slices whose pixels in front of it are emptied."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+
+from mahtai.deidentification.defacing import FaceNotFound, FacePlane, plane_of
+from mahtai.deidentification.engine import Refused
+from mahtai.errors import MahtaiError
+from mahtai.volumes.dicom_files import read_datasets
+from mahtai.volumes.dicom_series import read_series
+
+_MOST_VOXELS = 2**28
+_FEWEST_SLICES = 10
+_HEAD = {"", "HEAD", "BRAIN", "SKULL", "HEADNECK", "FACE", "NECK", "ORBIT", "ORBITS", "SELLA", "IAC", "TMJ", "JAW"}
+_FACES = ("MR", "CT", "PT")
+_WANTED = ("Modality", "BodyPartExamined", "FrameOfReferenceUID", "SeriesInstanceUID", "Rows", "NumberOfFrames")
+
+
+def may_show_a_face(dataset: Dataset) -> bool:
+    """Whether an object is a scan of a head, or does not say of what."""
+    part = "".join(str(dataset.get("BodyPartExamined") or "").upper().split())
+    return dataset.get("Modality") in _FACES and part in _HEAD and "Rows" in dataset
+
+
+def planes_of(paths: Iterable[Path]) -> dict[str, FacePlane]:
+    """Frame of reference UID → the plane in front of which the face lies, from an MR series with a brain."""
+    series: dict[tuple[str, str], list[Path]] = defaultdict(list)
+    for path in paths:
+        try:
+            header = pydicom.dcmread(path, specific_tags=list(_WANTED), stop_before_pixels=True)
+        except Exception:  # noqa: BLE001 -- no DICOM; whoever reads it next says so
+            continue
+        if may_show_a_face(header) and header.Modality == "MR" and header.get("FrameOfReferenceUID"):
+            series[str(header.FrameOfReferenceUID), str(header.get("SeriesInstanceUID", ""))].append(path)
+    planes: dict[str, FacePlane] = {}
+    for (frame, _), members in sorted(series.items(), key=lambda item: -len(item[1])):
+        if frame not in planes and len(members) >= _FEWEST_SLICES:
+            try:
+                volume = read_series([read_datasets(path.read_bytes())[0] for path in members], _MOST_VOXELS).read()
+                planes[frame] = plane_of(volume)
+            except (MahtaiError, FaceNotFound, OSError, ValueError):
+                continue
+    return planes
+
+
+def deface(dataset: Dataset, planes: dict[str, FacePlane]) -> None:
+    """Empty the pixels of the face in one classic image, in place; compressed ones are unpacked.
+
+    Raises:
+        Refused: it is not known where the face is, or the pixels cannot be changed.
+    """
+    plane = planes.get(str(dataset.get("FrameOfReferenceUID", "")))
+    if plane is None:
+        raise Refused("it may show a face, and no brain was recognised that tells where (--deface)")
+    if int(dataset.get("NumberOfFrames") or 1) > 1 or "ImagePositionPatient" not in dataset:
+        raise Refused("it may show a face, and it has several frames or no position (--deface)")
+    try:
+        if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+            dataset.decompress(generate_instance_uid=False)
+        pixels = dataset.pixel_array.copy()
+        pixels[_in_face(dataset, pixels.shape, plane)] = 0
+        stored = pixels.astype(pixels.dtype.newbyteorder("<" if dataset.original_encoding[1] else ">"))
+        dataset.PixelData = stored.tobytes() + b"\0" * (stored.nbytes % 2)
+    except Exception as error:  # noqa: BLE001 -- decoders raise whatever a damaged image leads to
+        raise Refused("it may show a face, and its pixels cannot be unpacked (--deface)") from error
+
+
+def _in_face(dataset: Dataset, shape: tuple[int, ...], plane: FacePlane) -> np.ndarray:
+    """Which pixels [row, column] have their centre in the face (PS3.3 C.7.6.2.1.1)."""
+    across, down = np.array(dataset.ImageOrientationPatient, float).reshape(2, 3)
+    between_rows, between_columns = map(float, dataset.PixelSpacing)
+    rows, columns = np.indices(shape[:2])
+    lps = (
+        np.array(dataset.ImagePositionPatient, float)
+        + columns[..., None] * across * between_columns
+        + rows[..., None] * down * between_rows
+    )
+    return plane.holds(lps * (-1, -1, 1))

@@ -1,0 +1,201 @@
+"""A folder of DICOM files → a folder of de-identified ones, named by their mapped UIDs. Nothing is written over."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Mapping, Set
+from io import BytesIO
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ImplicitVRLittleEndian
+
+from mahtai.deidentification.defacing import FacePlane
+from mahtai.deidentification.dicom_faces import deface, may_show_a_face, planes_of
+from mahtai.deidentification.engine import Deidentifier, Refused
+from mahtai.deidentification.identifiers import OWN, own_words
+from mahtai.deidentification.keyed import Keyed
+from mahtai.deidentification.leaks import Scan
+from mahtai.deidentification.profile import Option
+from mahtai.deidentification.report import NAME, Report
+from mahtai.deidentification.texts import known_words
+from mahtai.errors import MahtaiError
+from mahtai.volumes.dicom_files import looks_like_dicom
+from mahtai.volumes.store import full_disk_named
+
+IMPLEMENTATION_UID = "2.25.229451600072090404564544894284998027179"
+"""Of the program that writes the files; one for all its versions."""
+
+Tell = Callable[[int, int, Path, str], None]
+"""Called with the number of the file, of how many, its path, and why it was left out (else empty)."""
+
+
+class FolderError(MahtaiError):
+    """The folders cannot be used as they were given."""
+
+    kind = "folders"
+    title = "The folders cannot be used"
+    status = 422
+
+
+def deidentify_folder(
+    source: Path,
+    target: Path,
+    key: bytes,
+    options: Set[Option] = frozenset(),
+    faces: bool = False,
+    tell: Tell | None = None,
+) -> Report:
+    """De-identify every DICOM file below a folder; what cannot be made safe is left out with the reason.
+
+    Args:
+        source: a folder, or one file.
+        target: made if it is not there; files in it stay as they are.
+        faces: take the face out of scans of heads.
+        tell: progress. A KeyboardInterrupt ends the run between two files; the report is written then too.
+
+    Raises:
+        FolderError: one folder lies in the other. OSError: ``target`` cannot be written.
+    """
+    if target.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(target.resolve()):
+        raise FolderError(
+            "One of the folders lies in the other.", "Choose an output folder elsewhere. Nothing was changed."
+        )
+    paths = files_below(source)
+    target.mkdir(parents=True, exist_ok=True)
+    report = Report(options)
+    engine = Deidentifier(Keyed(key), options, report.done)
+    try:
+        planes = planes_of(paths) if faces else None
+        for number, path in enumerate(paths):
+            report.files += 1
+            why = _one(path, target, engine, planes, report)
+            if tell is not None:
+                tell(number + 1, len(paths), path, why)
+    except KeyboardInterrupt:
+        report.interrupted = True
+    report.write(target)
+    return report
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files, links left out, in the order of their names; reports of former runs are none."""
+    if folder.is_file():
+        return [folder]
+    found = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
+    return sorted(path for path in found if path.is_file() and not path.is_symlink() and not path.name.startswith(NAME))
+
+
+def _one(path: Path, target: Path, engine: Deidentifier, planes: Mapping[str, FacePlane] | None, report: Report) -> str:
+    """Why a file was left out; empty if it is in ``target``."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        report.refused[hashlib.sha256(os.fsencode(path)).hexdigest()] = "it cannot be read"
+        return f"it cannot be read ({error.strerror})"
+    if not looks_like_dicom(content):
+        report.not_dicom += 1
+        return "no DICOM file"
+    try:
+        place, made = _made(content, engine, planes, report)
+        is_new = _put_down(target / place, made)
+    except Refused as error:
+        report.refused[hashlib.sha256(content).hexdigest()] = str(error)
+        return str(error)
+    report.made += is_new
+    report.there += not is_new
+    return ""
+
+
+def _made(
+    content: bytes, engine: Deidentifier, planes: Mapping[str, FacePlane] | None, report: Report
+) -> tuple[Path, bytes]:
+    """Where the new file goes and its bytes, looked through for what identifies the patient.
+
+    Raises:
+        Refused: it cannot be made safe.
+    """
+    try:
+        dataset = pydicom.dcmread(BytesIO(content), force=True)
+    except Exception as error:  # noqa: BLE001 -- pydicom raises whatever a damaged file leads to
+        raise Refused("it is damaged") from error
+    try:
+        shows_face = may_show_a_face(dataset)
+        syntax = str(dataset.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian)
+        dataset.file_meta.TransferSyntaxUID = UID(syntax)
+        if planes is not None and shows_face:
+            deface(dataset, dict(planes))
+            syntax = str(dataset.file_meta.TransferSyntaxUID)
+        result = engine.deidentified(dataset, syntax, planes is not None and shows_face)
+        made = file_of(result, syntax)
+        _check(dataset, made, result)
+        place = Path(str(result.StudyInstanceUID), str(result.SeriesInstanceUID), f"{result.SOPInstanceUID}.dcm")
+    except Refused:
+        raise
+    except Exception as error:  # noqa: BLE001 -- likewise, when a value is read or written
+        raise Refused(f"it is damaged or lacks what every object has ({type(error).__name__})") from error
+    report.defaced += planes is not None and shows_face
+    report.may_show_faces += planes is None and shows_face
+    return place, made
+
+
+def file_of(dataset: Dataset, transfer_syntax: str) -> bytes:
+    """A DICOM file with an empty preamble and a file meta group that names this program and no other."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = UID(transfer_syntax)
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_UID)
+    meta.ImplementationVersionName = "MAHTAI"
+    dataset.file_meta = meta
+    dataset.preamble = b"\0" * 128
+    buffer = BytesIO()
+    pydicom.dcmwrite(
+        buffer,
+        dataset,
+        implicit_vr=meta.TransferSyntaxUID.is_implicit_VR,
+        little_endian=meta.TransferSyntaxUID.is_little_endian,
+        enforce_file_format=True,
+    )
+    return buffer.getvalue()
+
+
+def _check(original: Dataset, made: bytes, result: Dataset) -> None:
+    """The last look: whether a word that identifies the patient is in the file after all.
+
+    Raises:
+        Refused: it is; the message names none.
+    """
+    telling = {word for word in own_words(original) if len(word) >= (5 if word.isdigit() else 4)} - known_words()
+    pixels = bytes(result.get("PixelData") or b"")
+    if Scan(telling).in_bytes(made.replace(pixels, b"") if pixels else made):
+        raise Refused(
+            f"something that identifies the patient would be left in it ({', '.join(OWN[:2])} or another name)"
+        )
+
+
+def _put_down(place: Path, content: bytes) -> bool:
+    """Write a file whole or not at all; False where the same one is there already.
+
+    Raises:
+        Refused: another file of that name is there.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    partial = place.with_name(f".{place.name}.{secrets.token_hex(4)}.part")
+    with full_disk_named():
+        try:
+            with partial.open("xb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.link(partial, place)  # fails where there is one; nothing is ever written over
+        except FileExistsError:
+            if place.read_bytes() == content:
+                return False
+            raise Refused("another file with the same SOP instance UID was written before") from None
+        finally:
+            partial.unlink(missing_ok=True)
+    return True

@@ -1,0 +1,57 @@
+"""A lock between processes: a file that one of them holds. The system lets go of it however the process ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_LOOK_S = 0.02
+
+
+class Held(Exception):
+    """Somebody else has it."""
+
+
+@contextmanager
+def held(path: Path, patience_s: float) -> Iterator[None]:
+    """Hold the lock file, which is made if it is not there.
+
+    Raises:
+        Held: somebody else still has it after ``patience_s`` seconds.
+        OSError: the file cannot be made.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        give_up = time.monotonic() + patience_s
+        while not _taken(descriptor):
+            if time.monotonic() >= give_up:
+                raise Held
+            time.sleep(_LOOK_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _taken(descriptor: int) -> bool:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _taken(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True

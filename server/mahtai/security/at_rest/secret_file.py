@@ -1,0 +1,73 @@
+"""Secrets that the server makes for itself, in files that only its user can read, encrypted where there is a key."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from mahtai.security.at_rest.envelope import is_sealed, seal_bytes, unseal_bytes
+from mahtai.security.at_rest.keyring_file import write_whole
+from mahtai.security.at_rest.keys import Keys, not_set
+from mahtai.volumes.durable import full_disk_named
+
+SECRET_BYTES = 32
+
+
+def load_or_create(path: Path, keys: Keys | None, make: Callable[[], bytes] | None = None) -> bytes:
+    """The content of a secret's file, which is made by whoever comes first and never changes. Where there is a key, a
+    plain file is encrypted in passing.
+
+    Args:
+        keys: of the server; None where it has none.
+        make: gives a new secret; 32 random bytes by default.
+
+    Raises:
+        KeyNotSet, SealBroken, UnknownDataKey: it is encrypted and cannot be read.
+        StorageFull: it could not be made.
+    """
+    if not path.exists():
+        _create(path, secrets.token_bytes(SECRET_BYTES) if make is None else make(), keys)
+    content = path.read_bytes()
+    if is_sealed(content):
+        if keys is None:
+            raise not_set(f"{path.name} is")
+        return unseal_bytes(content, keys.key, _place(path))
+    if keys is not None:
+        write_whole(path, _sealed(path, content, keys))
+    return content
+
+
+def reseal(path: Path, keys: Keys) -> None:
+    """Encrypt a secret's file under the current data key.
+
+    Raises:
+        SealBroken, UnknownDataKey: it is encrypted and cannot be read; it stays as it is.
+    """
+    write_whole(path, _sealed(path, load_or_create(path, keys), keys))
+
+
+def _create(path: Path, secret: bytes, keys: Keys | None) -> None:
+    with full_disk_named():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            stream.write(secret if keys is None else _sealed(path, secret, keys))
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            os.link(partial, path)  # fails where another process was sooner
+        except FileExistsError:
+            pass
+        finally:
+            partial.unlink()
+
+
+def _sealed(path: Path, content: bytes, keys: Keys) -> bytes:
+    key_id, key = keys.current()
+    return seal_bytes(content, key, key_id, _place(path))
+
+
+def _place(path: Path) -> str:
+    return f"secret/{path.name}"

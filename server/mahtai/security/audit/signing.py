@@ -1,0 +1,162 @@
+"""The key that signs how far the record went (Ed25519, RFC 8032), and the keys by which that is checked.
+
+The private key lies beside the data, for the server only; the public ones lie in the settings folder. One that was
+replaced stays there, so that what it signed can still be checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from mahtai.errors import MahtaiError
+from mahtai.volumes.store import full_disk_named
+
+PRIVATE_FILE = "audit-signing.pem"
+PUBLIC_FILE = "audit-public.pem"
+
+_PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----\s*", re.DOTALL)
+
+
+class SigningKeyBroken(MahtaiError):
+    """A key file cannot be used."""
+
+    kind = "audit-key"
+    title = "The key of the record cannot be used"
+    status = 500
+
+
+class SigningKey:
+    """Signs; ``fingerprint`` names it, ``seal_key`` (32 bytes) is derived from it for the seals of entries."""
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        self._private = private
+        self.public = private.public_key()
+        self.fingerprint = fingerprint(self.public)
+        self.seal_key = HKDF(hashes.SHA256(), 32, None, b"mahtai audit seal").derive(private.private_bytes_raw())
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes."""
+        return self._private.sign(message)
+
+
+def open_signing_key(secrets_dir: Path, config_dir: Path) -> SigningKey:
+    """The server's key, made by whoever comes first; its public half is added to those in the settings folder.
+
+    Raises:
+        SigningKeyBroken: the file holds no such key, or cannot be read.
+        StorageFull: there is no room to make it.
+    """
+    path = secrets_dir / PRIVATE_FILE
+    try:
+        with full_disk_named():
+            if not path.exists():
+                _make(path)
+            key = _read(path)
+            _publish(key, config_dir / PUBLIC_FILE)
+    except OSError as error:
+        raise _broken(path) from error
+    return key
+
+
+def existing_signing_key(secrets_dir: Path) -> SigningKey | None:
+    """The server's key, or None where there is none or it may not be read: as for somebody who only checks.
+
+    Raises:
+        SigningKeyBroken: the file holds no such key.
+    """
+    try:
+        return _read(secrets_dir / PRIVATE_FILE)
+    except OSError:
+        return None
+
+
+def public_keys(config_dir: Path) -> Mapping[str, Ed25519PublicKey]:
+    """Fingerprint → key, of all that this settings folder trusts.
+
+    Raises:
+        SigningKeyBroken: the file holds something else.
+    """
+    path = config_dir / PUBLIC_FILE
+    try:
+        found = [serialization.load_pem_public_key(pem) for pem in _PEM.findall(path.read_bytes())]
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise _broken(path) from error
+    return {fingerprint(key): key for key in found if isinstance(key, Ed25519PublicKey)}
+
+
+def fingerprint(key: Ed25519PublicKey) -> str:
+    """SHA-256 of the raw public key, hexadecimal."""
+    return hashlib.sha256(key.public_bytes_raw()).hexdigest()
+
+
+def is_signed(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
+    """Whether the signature is that of the message."""
+    try:
+        key.verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace a file by a new one, for its user only, such that after a loss of power it is the old or the new one."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    try:
+        with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _make(path: Path) -> None:
+    pem = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    made = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    write_whole(made, pem)
+    try:
+        os.link(made, path)  # fails where another process was sooner
+    except FileExistsError:
+        pass
+    finally:
+        made.unlink()
+
+
+def _read(path: Path) -> SigningKey:
+    try:
+        private = serialization.load_pem_private_key(path.read_bytes(), None)
+    except (ValueError, TypeError) as error:
+        raise _broken(path) from error
+    if not isinstance(private, Ed25519PrivateKey):
+        raise _broken(path)
+    return SigningKey(private)
+
+
+def _publish(key: SigningKey, path: Path) -> None:
+    if key.fingerprint in public_keys(path.parent):
+        return
+    pem = key.public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    write_whole(path, (path.read_bytes() if path.exists() else b"") + pem)
+
+
+def _broken(path: Path) -> SigningKeyBroken:
+    return SigningKeyBroken(
+        f"The key file {path.name} of the record cannot be used.",
+        f"Restore {path} from a backup. The record itself was not touched.",
+    )

@@ -1,0 +1,177 @@
+"""``mahtai users …``: accounts, managed by whoever may read the server's files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from mahtai.cases.person import ROLES
+
+
+@click.group()
+def users() -> None:
+    """People who may sign in on this server (MAHTAI_ACCOUNTS=on)."""
+
+
+def _password(from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+_TEAMS = click.option("--team", "teams", multiple=True, help="Whose cases they see; may be repeated.")
+_STDIN = click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+
+
+@users.command("add")
+@click.argument("name")
+@click.option("--role", type=click.Choice(ROLES), default="radiologist", show_default=True)
+@_TEAMS
+@_STDIN
+@click.option("--no-password", is_flag=True, help="For a program: it uses tokens only (mahtai users token).")
+def add(name: str, role: str, teams: tuple[str, ...], password_stdin: bool, no_password: bool) -> None:
+    """Make an account. Its name is never given to anybody else."""
+    password = None if no_password else _password(password_stdin)
+    with _opened("add", "C") as desk:
+        made = desk.people.accounts.add(name, role, password, teams)
+        desk.object = f"account/{made.id}"
+    click.echo(f"{made.name} ({made.role}) may sign in.")
+
+
+@users.command("list")
+def list_users() -> None:
+    """All accounts."""
+    with _opened(None) as desk:
+        for account in desk.people.accounts.list():
+            ways = [
+                word
+                for word, is_so in (
+                    ("password", account.has_password),
+                    ("codes", account.has_codes),
+                    ("hospital", account.is_foreign),
+                    ("DISABLED", account.disabled),
+                )
+                if is_so
+            ]
+            teams = f"  teams: {', '.join(account.teams)}" if account.teams else ""
+            click.echo(f"{account.name:30} {account.role:12} {', '.join(ways)}{teams}")
+
+
+@users.command("change")
+@click.argument("name")
+@click.option("--role", type=click.Choice(ROLES))
+@_TEAMS
+@click.option("--no-team", is_flag=True, help="Of no team any more.")
+@click.option("--disable/--enable", default=None, help="Let them in no more; or again.")
+@click.option("--reset-codes", is_flag=True, help="Want no code any more, for instance because the phone is lost.")
+def change(
+    name: str, role: str | None, teams: tuple[str, ...], no_team: bool, disable: bool | None, reset_codes: bool
+) -> None:
+    """Change an account."""
+    from mahtai.security.accounts import AccountChange
+
+    with _opened("change", "U") as desk:
+        account = desk.people.accounts.named(name)
+        desk.object = f"account/{account.id}"
+        wanted_teams = () if no_team else teams or None
+        desk.people.accounts.change(account.id, AccountChange(role, wanted_teams, disable, None, reset_codes))
+        if disable or reset_codes:
+            desk.people.sessions.end_all(account.id, "changed by an admin")
+    click.echo(f"{account.name} was changed.")
+
+
+@users.command("password")
+@click.argument("name")
+@_STDIN
+def password(name: str, password_stdin: bool) -> None:
+    """Give an account a new password; its sessions end."""
+    from mahtai.security.accounts import AccountChange
+
+    new = _password(password_stdin)
+    with _opened("password", "U") as desk:
+        account = desk.people.accounts.named(name)
+        desk.object = f"account/{account.id}"
+        desk.people.accounts.change(account.id, AccountChange(password=new))
+        desk.people.sessions.end_all(account.id, "password changed")
+    click.echo(f"{account.name} has a new password and is signed out.")
+
+
+@users.command("sign-out")
+@click.argument("name")
+def sign_out(name: str) -> None:
+    """End all sessions of an account, at once."""
+    with _opened("sign-out", "U") as desk:
+        account = desk.people.accounts.named(name)
+        desk.object = f"account/{account.id}"
+        desk.people.sessions.end_all(account.id, "ended by an admin")
+    click.echo(f"{account.name} is signed out.")
+
+
+@users.command("token")
+@click.argument("name")
+@click.option("--for", "purpose", required=True, help="What the token is for, as its list will say.")
+@click.option("--scope", "scopes", multiple=True, help="Permission that it is limited to; may be repeated.")
+@click.option("--days", default=90, show_default=True, help="1 to 365.")
+def token(name: str, purpose: str, scopes: tuple[str, ...], days: int) -> None:
+    """Make a token for a program, such as a MONAI Label client. It is shown this once."""
+    from mahtai.security.permissions import permissions_of
+
+    with _opened("token", "C") as desk:
+        account = desk.people.accounts.named(name)
+        made, shown = desk.people.api_tokens.make(account, permissions_of(account.role), purpose, scopes or None, days)
+        desk.object = f"token/{made.id}"
+    click.echo(shown)
+    click.echo(f"It lasts until {made.expires_at:%Y-%m-%d} and is not shown again.", err=True)
+
+
+@users.command("permissions")
+def permissions() -> None:
+    """Who may do what."""
+    from mahtai.security.permissions import MEANING, permissions_of
+
+    allowed = {role: permissions_of(role) for role in ROLES}
+    click.echo(" " * 22 + "".join(f"{role:13}" for role in ROLES))
+    for name, meaning in MEANING.items():
+        marks = "".join(f"{'yes' if name in allowed[role] else '-':13}" for role in ROLES)
+        click.echo(f"{name:22}{marks}{meaning}")
+
+
+class _Desk:
+    """What the commands work with; ``object`` is what the record says that it was about."""
+
+    def __init__(self, people: object) -> None:
+        from mahtai.security.people import People
+
+        assert isinstance(people, People)
+        self.people: People = people
+        self.object = ""
+
+
+@contextmanager
+def _opened(what: str | None, action: str = "R") -> Iterator[_Desk]:
+    """The accounts of this server's data folder, and the record of what was done to them."""
+    from mahtai.foundation import open_tables
+    from mahtai.security.at_rest.keyring import open_keyring
+    from mahtai.security.at_rest.secret_file import load_or_create
+    from mahtai.security.audit.operator import record_command
+    from mahtai.security.people import SESSION_KEY, open_people
+    from mahtai.settings import Settings
+
+    settings = Settings.from_environment(accounts="on")
+    keyring = open_keyring(settings)
+    database = open_tables(settings, keyring)
+    try:
+        desk = _Desk(open_people(settings, database, load_or_create(settings.secrets_dir / SESSION_KEY, keyring)))
+        outcome = "failed"
+        try:
+            yield desk
+            outcome = "success"
+        finally:
+            if what is not None:
+                detail = {"call": f"mahtai users {what}"}
+                record_command(settings, database, "administration", action, outcome, desk.object, detail)
+    finally:
+        database.close()

@@ -1,0 +1,118 @@
+"""The command on real and odd files: what is refused and why, keys, the mapping, compressed frames, the check."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from click.testing import CliRunner, Result
+from pydicom.data import get_testdata_file
+
+from mahtai.cli import main
+from mahtai.deidentification.folder import deidentify_folder
+from mahtai.deidentification.pixels import clean_frame
+from mahtai.deidentification.texts import code_string_kept, words_kept
+from shared_data import shared_data
+
+__all__ = ["shared_data"]
+
+KEY = b"k" * 32
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["deidentify", *map(str, arguments)])
+
+
+def one_of(tmp_path: Path, name: str, **changes: object) -> Path:
+    """A folder with one of pydicom's real files, some attributes changed."""
+    dataset = pydicom.dcmread(str(get_testdata_file(name)))
+    for keyword, value in changes.items():
+        setattr(dataset, keyword, value)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    dataset.save_as(folder / "Mustermann.dcm")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("MR_small.dcm", {"BurnedInAnnotation": "YES"}, "burned into"),
+        ("MR_small.dcm", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "secondary capture"),
+        ("MR_small.dcm", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.104.1"}, "encapsulated document"),
+        ("MR_small.dcm", {"SOPClassUID": "1.3.12.2.1107.5.9.1"}, "private kind"),
+        ("CT_small.dcm", {"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, "screen"),
+        ("examples_rgb_color.dcm", {}, "US that does not say NO"),
+        ("test-SR.dcm", {}, "structured report"),
+        ("waveform_ecg.dcm", {}, "waveform"),
+    ],
+)
+def test_what_cannot_be_made_safe_is_left_out_with_the_reason(
+    tmp_path: Path, name: str, changes: dict[str, object], reason: str
+) -> None:
+    report = deidentify_folder(one_of(tmp_path, name, **changes), tmp_path / "out", KEY)
+    assert report.made == 0 and reason in " ".join(report.refused.values())
+    assert "Mustermann" not in (tmp_path / "out" / "deidentification-report-1.json").read_text("utf-8")
+    assert not list((tmp_path / "out").rglob("*.dcm"))
+
+
+def test_broken_files_and_other_files_are_not_copied(tmp_path: Path) -> None:
+    folder = one_of(tmp_path, "MR_small.dcm")
+    (folder / "notes.txt").write_text("Mustermann", "utf-8")
+    (folder / "cut.dcm").write_bytes((folder / "Mustermann.dcm").read_bytes()[:900])
+    report = deidentify_folder(folder, tmp_path / "out", KEY)
+    assert (report.files, report.made, report.not_dicom, len(report.refused)) == (3, 1, 1, 1)
+
+
+def test_a_key_is_made_once_and_the_mapping_only_on_request(tmp_path: Path) -> None:
+    folder, key, mapping = one_of(tmp_path, "MR_small.dcm", PatientID="4711007"), tmp_path / "key", tmp_path / "map.csv"
+    first = run(folder, tmp_path / "a", "--key-file", key)
+    assert first.exit_code == 0 and "1 of 1 files written" in first.output, first.output
+    assert len(key.read_bytes()) == 32 and key.stat().st_mode & 0o077 == 0
+    again = run(folder, tmp_path / "a", "--key-file", key, "--mapping", mapping)
+    assert "1 were there already" in again.output and mapping.stat().st_mode & 0o077 == 0
+    (made,) = (tmp_path / "a").rglob("*.dcm")
+    (row,) = csv.DictReader(mapping.read_text("utf-8").splitlines())
+    assert row["patient_id"] == "4711007" and row["pseudonym"] == pydicom.dcmread(made).PatientID
+    key.write_bytes(b"short")
+    refused = run(folder, tmp_path / "b", "--key-file", key)
+    assert refused.exit_code == 1 and "32 bytes" in refused.output
+
+
+def test_the_check_finds_a_leak_and_says_none_where_there_is_none(tmp_path: Path) -> None:
+    folder = one_of(tmp_path, "MR_small.dcm", PatientName="Müstermann^Erika", PatientBirthDate="19510403")
+    run(folder, tmp_path / "out", "--key-file", tmp_path / "key")
+    assert run(folder, tmp_path / "out", "--check").exit_code == 0
+    for text in ("MUSTERMANN", "Erika M", "geb. 03.04.1951", "1951-04-03"):
+        (tmp_path / "out" / "notes.txt").write_text(text, "utf-8")
+        assert run(folder, tmp_path / "out", "--check").exit_code == 1, text
+
+
+def test_a_real_series_keeps_its_voxels(shared_data: Path, tmp_path: Path) -> None:
+    report = deidentify_folder(shared_data / "dicom_t1w", tmp_path / "out", KEY)
+    assert report.made == report.files == 16
+    before = {one.InstanceNumber: one for one in map(pydicom.dcmread, (shared_data / "dicom_t1w").iterdir())}
+    for path in (tmp_path / "out").rglob("*.dcm"):
+        after = pydicom.dcmread(path)
+        same = before[after.InstanceNumber]
+        assert np.array_equal(after.pixel_array, same.pixel_array)
+        assert after.ImagePositionPatient == same.ImagePositionPatient
+        assert after.SOPInstanceUID != same.SOPInstanceUID
+
+
+def test_comments_in_compressed_frames_are_blanked_and_pixels_stay() -> None:
+    comment = b"\xff\xfe\x00\x0cMustermann"
+    frame = b"\xff\xd8" + comment + b"\xff\xda\x00\x02pixels\xff\xd9Mustermann"
+    cleaned = clean_frame(frame)
+    assert b"Mustermann" not in cleaned and b"pixels\xff\xd9" in cleaned
+    assert cleaned.index(b"\xff\xda") == frame.index(b"\xff\xda")
+
+
+def test_only_known_words_are_kept_and_never_the_patients_own() -> None:
+    assert words_kept("T1 MPRAGE sag Mustermann 03.04.1951 #4711007") == "T1 MPRAGE sag"
+    assert words_kept("T1 Brain", frozenset({"brain"})) == "T1"
+    assert code_string_kept("MONOCHROME2") and code_string_kept("AX") and not code_string_kept("MUSTERMANN")
+    assert not code_string_kept("BRAIN", frozenset({"brain"}))
