@@ -71,6 +71,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would go where the Host header says
         dependencies=[Depends(confirm)],
     )
     app.state.services = services

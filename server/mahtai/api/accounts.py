@@ -87,10 +87,12 @@ def change_account(account: str, wanted: AccountChangeIn, services: Called) -> M
     changed = services.accounts.change(account, wanted.change())
     if wanted.password is not None or wanted.reset_codes or wanted.disabled:
         services.sessions.end_all(account, "changed by an admin")
+        services.api_tokens.revoke_all(account)
     return ManagedAccountOut.of(changed)
 
 
 @router.delete("/{account}/sessions", status_code=204, responses=problems(404))
 def end_sessions(account: str, services: Called) -> None:
-    """Sign somebody out everywhere."""
+    """Sign somebody out everywhere; their tokens for programs end as well."""
     services.sessions.end_all(services.accounts.get(account).id, "ended by an admin")
+    services.api_tokens.revoke_all(account)

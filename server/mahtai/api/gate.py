@@ -20,6 +20,7 @@ from mahtai.api.recording import RecordFailed, Recording
 from mahtai.api.services import Services
 from mahtai.errors import MahtaiError
 from mahtai.security.authentication import Principal, WrongToken
+from mahtai.security.guessing import network_of
 
 MONAI_LABEL = "/monailabel"
 """Clients of MONAI Label have the token in their address behind this, because they send no header with every call."""
@@ -153,7 +154,7 @@ class _Passage:
         return MONAI_LABEL if self._is_monai_label else str(self.scope["path"])
 
     def _address(self) -> str:
-        return str(self.scope["client"][0]) if self.scope.get("client") else ""
+        return network_of(str(self.scope["client"][0])) if self.scope.get("client") else ""
 
     def _pace(self, rates: Rates, key: str) -> None:
         wait_s = rates.take(key)

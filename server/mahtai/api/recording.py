@@ -82,7 +82,7 @@ class Recording:
         kind = None if call is None else call.record
         detail = {"status": str(status)} if found is None else {"call": found.name, "status": str(status)}
         address = scope["client"][0] if scope.get("client") else ""
-        if status in REFUSED and kind not in ("sign-in",):
+        if status in REFUSED and (kind != "sign-in" or status == HTTPStatus.TOO_MANY_REQUESTS):
             missed = self._missed(f"{address} {principal.person.name if principal else ''} {status}")
             if missed is None:
                 return None

@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import Annotated
 
 import segno
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
 from pydantic import Field
 
@@ -23,7 +24,13 @@ from mahtai.security.passwords import LONGEST
 from mahtai.security.permissions import permissions_of
 from mahtai.security.sessions import SignedIn
 
+SIGNING_IN = 4
+"""At once. They have threads of their own, because a password takes a while to check, and nobody else shall wait."""
+
+MOST_WAITING = 64
+
 router = APIRouter(prefix="/v1", tags=["accounts"])
+_threads = CapacityLimiter(SIGNING_IN)
 
 Password = Annotated[Text, Field(min_length=1, max_length=LONGEST)]
 Code = Annotated[Text, Field(min_length=1, max_length=32)]
@@ -35,6 +42,14 @@ class NoAccounts(MahtaiError):
     kind = "no-accounts"
     title = "This server has no accounts"
     status = 409
+
+
+class TooManyAtOnce(MahtaiError):
+    """More people sign in than can be checked."""
+
+    kind = "too-many-requests"
+    title = "Too many requests"
+    status = 429
 
 
 class NoSession(MahtaiError):
@@ -178,13 +193,19 @@ class TokensOut(Answer):
 
 
 @router.post("/sign-in", responses=problems(401, 409, 422, 429))
-def sign_in(wanted: SignInIn, request: Request, services: Called, address: FromAddress) -> SignedInOut:
+async def sign_in(wanted: SignInIn, request: Request, services: Called, address: FromAddress) -> SignedInOut:
     """Begin a session with name, password and, where one is set up, a code."""
     _require_accounts(services)
-    request.scope["mahtai.claimed"] = None  # what is typed for a name may be a password: the record gets none
-    account = services.signing_in.check(wanted.name, wanted.password, wanted.code, address)
-    request.scope["mahtai.claimed"] = account.name
-    return SignedInOut.of(services.sessions.open(account, address))
+    if _threads.statistics().tasks_waiting >= MOST_WAITING:
+        raise TooManyAtOnce("Very many people sign in at this moment. Nobody was let in.", "Try again in a minute.")
+
+    def checked() -> SignedInOut:
+        # only the name of an account goes on record: what else is typed there may be a password
+        request.scope["mahtai.claimed"] = services.accounts.known_name(wanted.name)
+        account = services.signing_in.check(wanted.name, wanted.password, wanted.code, address)
+        return SignedInOut.of(services.sessions.open(account, address))
+
+    return await to_thread.run_sync(checked, limiter=_threads)
 
 
 @router.post("/sign-in/refresh", responses=problems(401, 409, 422, 429))
@@ -224,22 +245,21 @@ def change_password(wanted: PasswordIn, services: Called, acting: ActingIn, addr
     services.sessions.end_all(account, "password changed", but=session)
 
 
-@router.post("/account/codes", responses=problems(401, 403, 422, 429))
+@router.post("/account/codes", responses=problems(401, 403, 409, 422, 429))
 def begin_codes(wanted: OwnPasswordIn, services: Called, acting: ActingIn, address: FromAddress) -> CodesOut:
     """A new secret for an authenticator app."""
-    _session(acting)
-    secret = services.signing_in.begin_codes(_account(acting), wanted.password, address)
+    secret = services.signing_in.begin_codes(_account(acting), _session(acting), wanted.password, address)
     uri = uri_of(secret, acting.person.name)
     picture = BytesIO()
     segno.make(uri, error="m").save(picture, kind="svg", scale=5, xmldecl=False)
     return CodesOut(secret=secret, uri=uri, qr_svg=picture.getvalue().decode())
 
 
-@router.put("/account/codes", responses=problems(401, 403, 422))
+@router.put("/account/codes", responses=problems(401, 403, 409, 422))
 def finish_codes(wanted: FirstCodeIn, services: Called, acting: ActingIn) -> RecoveryOut:
     """Show a code of the app: from now on one is wanted with each sign-in."""
     session = _session(acting)
-    recovery = services.signing_in.finish_codes(_account(acting), wanted.secret, wanted.code)
+    recovery = services.signing_in.finish_codes(_account(acting), session, wanted.secret, wanted.code)
     services.sessions.enrolled(session)
     return RecoveryOut(recovery_codes=list(recovery))
 

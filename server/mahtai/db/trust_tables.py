@@ -42,8 +42,8 @@ class AccountRow(Base):
 class SessionRow(Base):
     """Somebody who signed in, until they sign out or do nothing for too long.
 
-    ``refresh`` is the hash of the token that renews it, ``replaced`` that of the one before, which must never come
-    again. ``enrolling`` is a session in which nothing but setting up codes is allowed.
+    ``refresh`` is the hash of the token that renews it. In an ``enrolling`` session nothing but setting up codes is
+    allowed.
     """
 
     __tablename__ = "sessions"
@@ -51,7 +51,6 @@ class SessionRow(Base):
     id: Mapped[str] = mapped_column(Identifier, primary_key=True)
     account: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
     refresh: Mapped[str] = mapped_column(Sha256, unique=True)
-    replaced: Mapped[str | None] = mapped_column(Sha256, index=True)
     enrolling: Mapped[bool] = mapped_column(Boolean, default=False)
     address: Mapped[str] = mapped_column(String(64), default="")
     created_at: Mapped[datetime] = mapped_column(default=now)

@@ -14,7 +14,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from mahtai.errors import MahtaiError
-from mahtai.security.secret_file import secret_of
+from mahtai.security.at_rest.secret_file import load_or_create
 
 KEY_BYTES = 32
 FEWEST_DAYS, MOST_DAYS = 366, 3650
@@ -40,7 +40,7 @@ def key_from(path: Path) -> bytes:
         KeyFileError: it does not hold 32 bytes, or cannot be read.
     """
     try:
-        key = secret_of(path)
+        key = load_or_create(path, None)
     except OSError as error:
         raise KeyFileError(
             f"The key {path} cannot be read or made ({error.strerror}).", "Name another file."

@@ -186,6 +186,11 @@ class Accounts:
                 raise UnknownAccount(f"There is no account {name[:LONGEST_NAME]!r}.", "`mahtai users list` shows all.")
             return account_of(row)
 
+    def known_name(self, name: str) -> str | None:
+        """The name of the account that somebody types, as it is kept; None if there is none."""
+        with self._database.read() as session:
+            return session.scalar(select(AccountRow.name).where(AccountRow.login == login_of(name)))
+
     def list(self) -> list[Account]:
         """All accounts by name."""
         with self._database.read() as session:

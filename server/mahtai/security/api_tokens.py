@@ -122,6 +122,12 @@ class ApiTokens:
             one = update(ApiTokenRow).where(ApiTokenRow.id == token, ApiTokenRow.account == account)
             session.execute(one.where(ApiTokenRow.revoked_at.is_(None)).values(revoked_at=moment(session)))
 
+    def revoke_all(self, account: str) -> None:
+        """End all tokens of an account."""
+        with self._database.write() as session:
+            theirs = update(ApiTokenRow).where(ApiTokenRow.account == account, ApiTokenRow.revoked_at.is_(None))
+            session.execute(theirs.values(revoked_at=moment(session)))
+
     def check(self, token: str) -> tuple[Account, frozenset[str]]:
         """Whose token it is, and what it is limited to.
 

@@ -80,6 +80,7 @@ def change(
         desk.people.accounts.change(account.id, AccountChange(role, wanted_teams, disable, None, reset_codes))
         if disable or reset_codes:
             desk.people.sessions.end_all(account.id, "changed by an admin")
+            desk.people.api_tokens.revoke_all(account.id)
     click.echo(f"{account.name} was changed.")
 
 
@@ -87,7 +88,7 @@ def change(
 @click.argument("name")
 @_STDIN
 def password(name: str, password_stdin: bool) -> None:
-    """Give an account a new password; its sessions end."""
+    """Give an account a new password; its sessions and tokens end."""
     from mahtai.security.accounts import AccountChange
 
     new = _password(password_stdin)
@@ -96,17 +97,19 @@ def password(name: str, password_stdin: bool) -> None:
         desk.object = f"account/{account.id}"
         desk.people.accounts.change(account.id, AccountChange(password=new))
         desk.people.sessions.end_all(account.id, "password changed")
+        desk.people.api_tokens.revoke_all(account.id)
     click.echo(f"{account.name} has a new password and is signed out.")
 
 
 @users.command("sign-out")
 @click.argument("name")
 def sign_out(name: str) -> None:
-    """End all sessions of an account, at once."""
+    """End all sessions and tokens of an account, at once."""
     with _opened("sign-out", "U") as desk:
         account = desk.people.accounts.named(name)
         desk.object = f"account/{account.id}"
         desk.people.sessions.end_all(account.id, "ended by an admin")
+        desk.people.api_tokens.revoke_all(account.id)
     click.echo(f"{account.name} is signed out.")
 
 

@@ -11,17 +11,21 @@ An attempt is counted before it is checked, so that a thousand at once are a tho
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from mahtai.db.clock import moment
 from mahtai.db.engine import Database
 from mahtai.db.trust_tables import FailureRow, SessionRow
 from mahtai.errors import MahtaiError
+
+FORGOTTEN_AFTER = timedelta(days=3)
+"""By then nothing is left of any count."""
 
 KNOWN_FOR = timedelta(days=30)
 """An address from which an account signed in so recently is known for it."""
@@ -88,6 +92,7 @@ class Guessing:
         Raises:
             TooManyAttempts: it is not to be checked at all.
         """
+        address = network_of(address)
         with self._database.write() as session:
             now = moment(session)
             rules = [(_key("pair", login, address), PAIR), (_key("address", address), ADDRESS)]
@@ -97,8 +102,10 @@ class Guessing:
             wait_s = max(_wait_s(row, patience, now) for row, patience in rows)
             if wait_s <= 0:
                 for row, _ in rows:
+                    session.add(row)
                     row.count += 1
                     row.last_at = now
+                session.execute(delete(FailureRow).where(FailureRow.last_at < now - FORGOTTEN_AFTER))
         if wait_s > 0:
             raise TooManyAttempts(wait_s)
         return Attempt(rules[0][0], tuple(key for key, _ in rules))
@@ -125,9 +132,7 @@ def _wait_s(row: FailureRow, patience: Patience, now: datetime) -> float:
 def _row(session: Session, key: str, patience: Patience, now: datetime) -> FailureRow:
     row = session.get(FailureRow, key)
     if row is None:
-        row = FailureRow(key=key, count=0, last_at=now)
-        session.add(row)
-        return row
+        return FailureRow(key=key, count=0, last_at=now)  # kept only if the attempt is taken
     halvings = int(max((now - row.last_at).total_seconds(), 0.0) // patience.half_life_s)
     if halvings:
         row.count >>= min(halvings, 31)
@@ -140,6 +145,19 @@ def _is_known(session: Session, account: str, address: str, now: datetime) -> bo
         SessionRow.account == account, SessionRow.address == address, SessionRow.created_at > now - KNOWN_FOR
     )
     return session.scalar(recent.limit(1)) is not None
+
+
+def network_of(address: str) -> str:
+    """What counts as one place: an IPv4 address, or the /64 in which whoever has one IPv6 address has them all."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
 def _key(kind: str, *parts: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import secrets
@@ -15,13 +16,34 @@ TOLERANCE = 1
 
 RECOVERY_CODES = 10
 
+_CHANCE_BYTES = 10
+
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 """None that are mistaken for each other."""
 
 
-def new_secret() -> str:
-    """160 random bits, in base 32."""
-    return pyotp.random_base32(32)
+def new_secret(key: bytes, about: str) -> str:
+    """160 bits in base 32, half of them random, the others a mark by which ``is_given_out`` knows them again.
+
+    Args:
+        key: of this server. about: whom it is for; another's is not taken.
+    """
+    chance = secrets.token_bytes(_CHANCE_BYTES)
+    return base64.b32encode(chance + _mark(key, about, chance)).decode()
+
+
+def is_given_out(secret: str, key: bytes, about: str) -> bool:
+    """Whether the secret is one that was made for this."""
+    try:
+        given = base64.b32decode(secret)
+    except ValueError:
+        return False
+    chance, mark = given[:_CHANCE_BYTES], given[_CHANCE_BYTES:]
+    return hmac.compare_digest(mark, _mark(key, about, chance))
+
+
+def _mark(key: bytes, about: str, chance: bytes) -> bytes:
+    return hmac.new(key, b"secret of codes " + about.encode() + chance, hashlib.sha256).digest()[: 20 - _CHANCE_BYTES]
 
 
 def uri_of(secret: str, account: str) -> str:

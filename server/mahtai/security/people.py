@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mahtai.db.engine import Database
+from mahtai.security import passwords
 from mahtai.security.accounts import Accounts
 from mahtai.security.api_tokens import ApiTokens
 from mahtai.security.authentication import Authentication, OneToken, SignedInPeople
@@ -41,9 +42,10 @@ def open_people(settings: Settings, database: Database, session_key: bytes) -> P
     tokens = ApiTokens(database)
     authentication: Authentication
     if settings.accounts:
+        passwords.get_ready()
         hospital = HospitalSignIn.from_settings(settings, database, accounts)
         authentication = SignedInPeople(sessions, tokens, hospital is not None)
     else:
         hospital = None
         authentication = OneToken(load_or_create(settings.config_dir))
-    return People(authentication, accounts, SigningIn(database, accounts), sessions, tokens, hospital)
+    return People(authentication, accounts, SigningIn(database, accounts, session_key), sessions, tokens, hospital)

@@ -8,6 +8,7 @@ one, or disabling an account, takes effect at once.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
 import time
 import uuid
@@ -25,6 +26,7 @@ from mahtai.db.engine import Database
 from mahtai.db.trust_tables import AccountRow, SessionRow
 from mahtai.errors import MahtaiError
 from mahtai.security.accounts import Account, account_of
+from mahtai.security.guessing import network_of
 
 ISSUER = "mahtai"
 LONGEST_LIFE = timedelta(hours=12)
@@ -92,6 +94,7 @@ class Sessions:
     ) -> None:
         self._database = database
         self._key = OctKey.import_key(key)
+        self._secret = key
         self._idle = timedelta(seconds=idle_s)
         self._access_token_s = access_token_s
         self._codes_required = codes_required
@@ -99,15 +102,16 @@ class Sessions:
     def open(self, account: Account, address: str) -> SignedIn:
         """Begin a session for somebody who has shown who they are."""
         must_enrol = self._codes_required and account.has_password and not account.has_codes
-        refresh = _new_refresh_token()
+        session_id = str(uuid.uuid4())
+        refresh = self._new_refresh_token(session_id)
         with self._database.write() as session:
             now = moment(session)
             row = SessionRow(
-                id=str(uuid.uuid4()),
+                id=session_id,
                 account=account.id,
                 refresh=_hash(refresh),
                 enrolling=must_enrol,
-                address=address,
+                address=network_of(address),
                 created_at=now,
                 used_at=now,
             )
@@ -120,16 +124,18 @@ class Sessions:
         Raises:
             SessionEnded: it has; or the token was used before, which ends it, for one of the two was a thief.
         """
-        hashed, new = _hash(refresh_token), _new_refresh_token()
+        session_id = self._named_by(refresh_token)
+        new = self._new_refresh_token(session_id)
         with self._database.write() as session:
-            row = session.scalar(select(SessionRow).where(SessionRow.refresh == hashed).with_for_update())
-            if row is None:
-                self._end_replayed(session, hashed)
-                stands = None
-            else:
+            row = session.scalar(select(SessionRow).where(SessionRow.id == session_id).with_for_update())
+            stands = None
+            if row is not None and row.refresh != _hash(refresh_token):
+                # it was ours and is used up: one of the two who have it is a thief
+                _end(session, SessionRow.id == session_id, "refresh token came twice")
+            elif row is not None:
                 stands = self._standing(session, row)
                 if stands is not None:
-                    row.replaced, row.refresh = hashed, _hash(new)
+                    row.refresh = _hash(new)
         if row is None or stands is None:
             raise _ended()
         return self._signed_in(row, stands, new)
@@ -198,8 +204,19 @@ class Sessions:
         """Whether a session is not over; a clock that was put back makes none last longer than its idle time."""
         return row.ended_at is None and now - row.used_at < self._idle and now - row.created_at < LONGEST_LIFE
 
-    def _end_replayed(self, session: Session, hashed: str) -> None:
-        _end(session, SessionRow.replaced == hashed, "refresh token came twice")
+    def _new_refresh_token(self, session_id: str) -> str:
+        """Names its session, so that an old one still does, and shows that it was made here."""
+        named = f"{session_id}.{secrets.token_urlsafe(24)}"
+        return f"{named}.{self._mark_of(named)}"
+
+    def _named_by(self, refresh_token: str) -> str:
+        named, _, mark = refresh_token.rpartition(".")
+        if not hmac.compare_digest(mark.encode(), self._mark_of(named).encode()):
+            raise _ended()
+        return named.partition(".")[0]
+
+    def _mark_of(self, named: str) -> str:
+        return hmac.new(self._secret, b"refresh token " + named.encode(), hashlib.sha256).hexdigest()[:32]
 
     def _signed_in(self, row: SessionRow, account: Account, refresh: str) -> SignedIn:
         issued = int(time.time())
@@ -234,10 +251,6 @@ def _end(session: Session, which: ColumnElement[bool], why: str, but: str | None
     if but is not None:
         ending = ending.where(SessionRow.id != but)
     session.execute(ending.values(ended_at=moment(session), ended_why=why))
-
-
-def _new_refresh_token() -> str:
-    return secrets.token_urlsafe(32)
 
 
 def _hash(token: str) -> str:

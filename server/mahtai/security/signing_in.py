@@ -38,11 +38,24 @@ class WrongCode(SignInRefused):
     kind = "wrong-code"
 
 
-class SigningIn:
-    """Checks passwords and codes."""
+class CodesThere(MahtaiError):
+    """A second set of codes is not set up over the first."""
 
-    def __init__(self, database: Database, accounts: Accounts) -> None:
+    kind = "codes-there"
+    title = "Codes are set up already"
+    status = 409
+
+
+class SigningIn:
+    """Checks passwords and codes.
+
+    Args:
+        key: of this server, by which it knows the secrets of codes that it gave out.
+    """
+
+    def __init__(self, database: Database, accounts: Accounts, key: bytes) -> None:
         self._database = database
+        self._key = key
         self._accounts = accounts
         self._guessing = Guessing(database)
 
@@ -81,16 +94,21 @@ class SigningIn:
         passwords.check_new(new, login)
         self._rehash(account, new)
 
-    def begin_codes(self, account: str, password: str, address: str) -> str:
+    def begin_codes(self, account: str, session: str, password: str, address: str) -> str:
         """A secret for an authenticator app; nothing is kept of it until a code of it was shown (``finish_codes``).
+
+        Args:
+            session: in which it has to be shown.
 
         Raises:
             TooManyAttempts, WrongCredentials: it is not they.
+            CodesThere: the codes that there are have to be dropped first.
         """
+        self._refuse_second(account)
         self._confirm(account, password, address)
-        return one_time_codes.new_secret()
+        return one_time_codes.new_secret(self._key, f"{account} {session}")
 
-    def finish_codes(self, account: str, secret: str, code: str) -> Sequence[str]:
+    def finish_codes(self, account: str, session: str, secret: str, code: str) -> Sequence[str]:
         """Want a code with each sign-in from now on.
 
         Returns:
@@ -98,13 +116,16 @@ class SigningIn:
 
         Raises:
             WrongCode: nothing was changed.
+            CodesThere: the codes that there are have to be dropped first.
         """
-        step = one_time_codes.step_of(code, secret, None)
+        self._refuse_second(account)
+        given_out = one_time_codes.is_given_out(secret, self._key, f"{account} {session}")
+        step = one_time_codes.step_of(code, secret, None) if given_out else None
         if step is None:
             raise _wrong_code()
         recovery = one_time_codes.new_recovery_codes()
-        with self._database.write() as session:
-            row = find_account(session, account)
+        with self._database.write() as opened:
+            row = find_account(opened, account)
             row.totp, row.totp_step = secret, step
             row.recovery = [one_time_codes.hash_recovery_code(each) for each in recovery]
         return recovery
@@ -115,17 +136,22 @@ class SigningIn:
         Raises:
             TooManyAttempts, WrongCredentials, WrongCode: nothing was changed.
         """
-        self._confirm(account, password, address)
-        self._use_code(account, code)
+        self._confirm(account, password, address, code)
         self._accounts.change(account, AccountChange(reset_codes=True))
 
-    def _confirm(self, account: str, password: str, address: str) -> str:
+    def _refuse_second(self, account: str) -> None:
+        if self._accounts.get(account).has_codes:
+            raise CodesThere("Codes are set up already. Nothing was changed.", "Drop them first, with one of them.")
+
+    def _confirm(self, account: str, password: str, address: str, code: str | None = None) -> str:
         """Whether somebody who is signed in is still the same; their login."""
         with self._database.read() as session:
             row = find_account(session, account)
         attempt = self._guessing.count(row.login, address, row.id)
         if not passwords.is_right(password, row.password):
             raise WrongCredentials("The password is wrong. Nothing was changed.", "Type it again.")
+        if code is not None:
+            self._use_code(account, code)
         self._guessing.forget(attempt)
         return row.login
 

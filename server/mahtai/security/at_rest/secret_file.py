@@ -7,12 +7,21 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+from mahtai.errors import MahtaiError
 from mahtai.security.at_rest.envelope import is_sealed, seal_bytes, unseal_bytes
 from mahtai.security.at_rest.keyring_file import write_whole
 from mahtai.security.at_rest.keys import Keys, not_set
-from mahtai.volumes.durable import full_disk_named
+from mahtai.volumes.durable import full_disk_named, sync_folder
 
 SECRET_BYTES = 32
+
+
+class SecretDamaged(MahtaiError):
+    """A secret's file is too short to be one."""
+
+    kind = "secret-damaged"
+    title = "A secret cannot be used"
+    status = 500
 
 
 def load_or_create(path: Path, keys: Keys | None, make: Callable[[], bytes] | None = None) -> bytes:
@@ -34,6 +43,11 @@ def load_or_create(path: Path, keys: Keys | None, make: Callable[[], bytes] | No
         if keys is None:
             raise not_set(f"{path.name} is")
         return unseal_bytes(content, keys.key, _place(path))
+    if len(content) < SECRET_BYTES:
+        raise SecretDamaged(
+            f"{path} does not hold a secret any more.",
+            "Bring it back from a backup. If it is sessions.key, it may be deleted: everybody then signs in again.",
+        )
     if keys is not None:
         write_whole(path, _sealed(path, content, keys))
     return content
@@ -60,8 +74,12 @@ def _create(path: Path, secret: bytes, keys: Keys | None) -> None:
             os.link(partial, path)  # fails where another process was sooner
         except FileExistsError:
             pass
+        except OSError:  # a file system without hard links
+            if not path.exists():
+                os.replace(partial, path)
         finally:
-            partial.unlink()
+            partial.unlink(missing_ok=True)
+        sync_folder(path.parent)
 
 
 def _sealed(path: Path, content: bytes, keys: Keys) -> bytes:

@@ -52,7 +52,6 @@ def _accounts() -> None:
         sa.Column("id", sa.String(36), nullable=False),
         sa.Column("account", sa.String(36), nullable=False),
         sa.Column("refresh", sa.String(64), nullable=False),
-        sa.Column("replaced", sa.String(64)),
         sa.Column("enrolling", sa.Boolean(), nullable=False),
         sa.Column("address", sa.String(64), nullable=False),
         sa.Column("created_at", _TIME, nullable=False),
@@ -64,7 +63,6 @@ def _accounts() -> None:
         sa.UniqueConstraint("refresh", name="uq_sessions_refresh"),
     )
     op.create_index("ix_sessions_account", "sessions", ["account"])
-    op.create_index("ix_sessions_replaced", "sessions", ["replaced"])
     op.create_table(
         "api_tokens",
         sa.Column("id", sa.String(36), nullable=False),
