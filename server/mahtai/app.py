@@ -39,6 +39,8 @@ from mahtai.settings import Settings
 
 SHUTDOWN_LIMIT_S = 3
 
+WHO = "people sign in with their accounts"
+
 _log = logging.getLogger("mahtai")
 
 
@@ -107,7 +109,10 @@ def serve(settings: Settings, announce: Callable[[str], None] | None = None) -> 
         def greet() -> None:
             url = _url(settings.host, listener.getsockname()[1], tls is not None)
             if announce is None:
-                _log.info("MahtAI %s at %s, its token is in %s", __version__, url, settings.config_dir / FILE_NAME)
+                token = settings.config_dir / FILE_NAME
+                _log.info(
+                    "MahtAI %s at %s, %s", __version__, url, WHO if settings.accounts else f"its token is in {token}"
+                )
             else:
                 announce(url)
             services.jobs.warm_up()
