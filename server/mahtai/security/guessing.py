@@ -124,15 +124,14 @@ class Guessing:
 
 
 def _wait_s(row: FailureRow, patience: Patience, now: datetime) -> float:
-    pause = patience.pause_s(row.count)
-    # a clock that was put back shall not lock anybody out for longer than the longest pause
-    return min(pause - (now - row.last_at).total_seconds(), pause)
+    return patience.pause_s(row.count) - (now - row.last_at).total_seconds()
 
 
 def _row(session: Session, key: str, patience: Patience, now: datetime) -> FailureRow:
     row = session.get(FailureRow, key)
     if row is None:
         return FailureRow(key=key, count=0, last_at=now)  # kept only if the attempt is taken
+    row.last_at = min(row.last_at, now)  # a clock that was put back locks nobody out until then
     halvings = int(max((now - row.last_at).total_seconds(), 0.0) // patience.half_life_s)
     if halvings:
         row.count >>= min(halvings, 31)

@@ -201,8 +201,11 @@ class Sessions:
         return account_of(account)
 
     def _lasts(self, row: SessionRow, now: datetime) -> bool:
-        """Whether a session is not over; a clock that was put back makes none last longer than its idle time."""
-        return row.ended_at is None and now - row.used_at < self._idle and now - row.created_at < LONGEST_LIFE
+        """Whether a session is not over. One that was last used in the future (the clock was put back) is: else it
+        would last until then.
+        """
+        idle, age = abs(now - row.used_at), abs(now - row.created_at)
+        return row.ended_at is None and idle < self._idle and age < LONGEST_LIFE
 
     def _new_refresh_token(self, session_id: str) -> str:
         """Names its session, so that an old one still does, and shows that it was made here."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from io import BytesIO
 
 import pydicom
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -22,6 +23,17 @@ from mahtai.volumes.volume import VolumeError
 MOST_FILES = 5000
 MOST_BYTES = 4 << 30
 """Of all files of a zip together, unpacked; they are held in memory."""
+
+MOST_TIMES = 200
+"""A zip that holds more often its own size is a bomb: images pack to a tenth, empty slices to a hundredth."""
+
+_FREE_BYTES = 64 << 20
+
+MOST_READS = 4_000_000
+"""Of all files of an upload together. An attribute costs one to three; 5,000 files of 300 attributes make two million."""
+
+MOST_SEQUENCE_BYTES = 16 << 20
+"""Of one sequence of known length: pydicom makes objects of all that is in it, a hundred times its size."""
 
 ONE_SERIES = "Send the files of one series only (one zip a sequence)."
 WHAT_TO_SEND = (
@@ -56,6 +68,32 @@ def looks_like_dicom(content: bytes) -> bool:
     return content[128:132] == b"DICM" or _is_bare_data_set(content)
 
 
+class _Reads:
+    """How often pydicom has asked for the next bytes: it takes a step for each attribute, whoever made them up."""
+
+    def __init__(self) -> None:
+        self.left = MOST_READS
+
+
+class _Watched(BytesIO):
+    """A file that ends the reading when it takes more steps than any image has attributes."""
+
+    def __init__(self, content: bytes, reads: _Reads) -> None:
+        super().__init__(content)
+        self._reads = reads
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The next bytes.
+
+        Raises:
+            VolumeError: too many steps.
+        """
+        self._reads.left -= 1
+        if self._reads.left < 0:
+            raise VolumeError("A DICOM file has more attributes than any image.", ONE_SERIES)
+        return super().read(size)
+
+
 def read_datasets(content: bytes) -> list[Dataset]:
     """The images in a zip, or the one in a DICOM file; nothing of the patient among their attributes.
 
@@ -67,7 +105,7 @@ def read_datasets(content: bytes) -> list[Dataset]:
         if not datasets:
             raise VolumeError("The zip holds no DICOM images.", WHAT_TO_SEND)
         return datasets
-    dataset = _parsed(content)
+    dataset = _parsed(content, _Reads())
     if dataset is None:
         raise VolumeError("The DICOM file holds no image, or is cut off before it.", WHAT_TO_SEND)
     return [dataset]
@@ -85,7 +123,10 @@ def _unzipped(content: bytes) -> Iterator[Dataset]:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
             if len(entries) > MOST_FILES:
                 raise VolumeError(f"The zip holds {len(entries):,} files; one series has fewer.", ONE_SERIES)
-            room = MOST_BYTES
+            room = min(MOST_BYTES, MOST_TIMES * len(content) + _FREE_BYTES)
+            if sum(entry.file_size for entry in entries) > room:
+                raise VolumeError("The zip unpacks to more than any DICOM series.", ONE_SERIES)
+            reads = _Reads()
             for entry in entries:
                 with archive.open(entry) as file:
                     # read() stops there whatever size the entry claims, so that no zip bomb unpacks
@@ -93,7 +134,7 @@ def _unzipped(content: bytes) -> Iterator[Dataset]:
                 room -= len(image)
                 if room < 0:
                     raise VolumeError("The zip unpacks to more than any DICOM series.", ONE_SERIES)
-                dataset = _parsed(image)
+                dataset = _parsed(image, reads)
                 if dataset is not None:
                     yield dataset
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, OSError) as error:
@@ -102,7 +143,7 @@ def _unzipped(content: bytes) -> Iterator[Dataset]:
         ) from error
 
 
-def _parsed(content: bytes) -> Dataset | None:
+def _parsed(content: bytes, reads: _Reads) -> Dataset | None:
     """The data set if the bytes are a DICOM image, None if they are something else."""
     if not looks_like_dicom(content):
         return None
@@ -112,7 +153,8 @@ def _parsed(content: bytes) -> Dataset | None:
         )
     with damage_named("A DICOM file is damaged."):
         # reading nothing else keeps names out of memory, and out of pydicom's warnings
-        dataset = pydicom.dcmread(BytesIO(content), force=True, specific_tags=list(_ATTRIBUTES))
+        dataset = pydicom.dcmread(_Watched(content, reads), force=True, specific_tags=list(_ATTRIBUTES))
+        _refuse_long_sequences(dataset)
         _complete_meta(dataset)
         kind = kind_of(dataset)
         # pydicom converts an attribute when it is asked for it; damage is to show here
@@ -126,6 +168,16 @@ def _parsed(content: bytes) -> Dataset | None:
     return None
 
 
+def _refuse_long_sequences(dataset: Dataset) -> None:
+    """Look before pydicom unpacks them; those of unknown length it has read already, and was watched."""
+    for name in _ATTRIBUTES:
+        if name.endswith("Sequence") and name in dataset:
+            element = dataset.get_item(name)
+            value = element.value if isinstance(element, RawDataElement) else b""
+            if isinstance(value, bytes) and len(value) > MOST_SEQUENCE_BYTES:
+                raise VolumeError("A DICOM file has more attributes than any image.", ONE_SERIES)
+
+
 def _is_bare_data_set(content: bytes) -> bool:
     """Whether a data set with a known SOP class begins with the first byte."""
     if content[:2] not in _FIRST_GROUPS:
@@ -133,7 +185,7 @@ def _is_bare_data_set(content: bytes) -> bool:
     try:
         with damage_named("no DICOM"):
             found = pydicom.dcmread(
-                BytesIO(content), force=True, specific_tags=["SOPClassUID"], stop_before_pixels=True
+                _Watched(content, _Reads()), force=True, specific_tags=["SOPClassUID"], stop_before_pixels=True
             )
             return UID(found.SOPClassUID).type == "SOP Class"
     except VolumeError:

@@ -12,6 +12,8 @@ from mahtai.errors import MahtaiError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 
+_UNWRITABLE = {errno.EROFS, errno.EIO}
+
 
 class StorageFull(MahtaiError):
     """No room is left for more data."""
@@ -21,12 +23,28 @@ class StorageFull(MahtaiError):
     status = 507
 
 
+class StorageUnwritable(StorageFull):
+    """The disk takes nothing, though it may have room: it is read-only, or fails."""
+
+    kind = "storage-unwritable"
+    title = "The server's disk cannot be written"
+
+
 @contextmanager
 def full_disk_named() -> Iterator[None]:
-    """Turn the operating system's "no space left" into ``StorageFull``."""
+    """Turn what the operating system says of a full, read-only or failing disk into words.
+
+    Raises:
+        StorageFull, StorageUnwritable: instead.
+    """
     try:
         yield
     except OSError as error:
+        if error.errno in _UNWRITABLE:
+            raise StorageUnwritable(
+                "The server's disk takes nothing: it is read-only, or it fails. What was being stored was not kept.",
+                "Tell the person who looks after the server; then try again. What was saved before can be read.",
+            ) from error
         if error.errno not in _FULL:
             raise
         raise StorageFull(

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from mahtai.security.at_rest.envelope import MAGIC, is_sealed
 from mahtai.security.at_rest.keys import Keys
-from mahtai.security.at_rest.sealed_files import blob_place, open_file, plain_size, read_file
+from mahtai.security.at_rest.sealed_files import blob_place, open_file, plain_size, read_blob
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,10 @@ class StoredBlob:
         return open_file(self.path, blob_place(self.sha256), self.keys)
 
     def read_bytes(self) -> bytes:
-        """All of it.
+        """All of it, as it was stored.
 
         Raises:
+            BlobDamaged: it is not what was stored.
             SealBroken, KeyNotSet, UnknownDataKey: it is encrypted and cannot be read.
         """
-        return read_file(self.path, blob_place(self.sha256), self.keys)
+        return read_blob(self.path, self.sha256, self.keys)

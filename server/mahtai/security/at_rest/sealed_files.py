@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import BinaryIO
 
+from mahtai.errors import MahtaiError
 from mahtai.security.at_rest.envelope import (
     HEADER_BYTES,
     MAGIC,
@@ -17,6 +19,14 @@ from mahtai.security.at_rest.envelope import (
     sealed_key_id,
 )
 from mahtai.security.at_rest.keys import Keys, not_set
+
+
+class BlobDamaged(MahtaiError):
+    """What lies on the disk is not what was stored."""
+
+    kind = "damaged-blob"
+    title = "A stored file is damaged"
+    status = 500
 
 
 def blob_place(sha256: str) -> str:
@@ -62,6 +72,22 @@ def read_file(path: Path, place: str, keys: Keys | None) -> bytes:
         return content
     with open_file(path, place, keys) as stream:
         return stream.read()
+
+
+def read_blob(path: Path, sha256: str, keys: Keys | None) -> bytes:
+    """All plain bytes of a blob; they are hashed, so that they are those that were stored.
+
+    Raises:
+        BlobDamaged: they are not.
+        SealBroken, KeyNotSet, UnknownDataKey: it is encrypted and cannot be read.
+    """
+    content = read_file(path, blob_place(sha256), keys)
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise BlobDamaged(
+            "A file of this study is damaged on the server's disk. It was not used.",
+            "Tell the person who runs the server: `mahtai doctor` names the damaged files.",
+        )
+    return content
 
 
 def write_file(path: Path, data: bytes, place: str, keys: Keys | None) -> None:
