@@ -12,12 +12,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server_process import ServerProcess, StartServer, finished, put_volume, sha256, start_job
+from server_process import ServerProcess, StartServer, finished, put_volume, sha256, start_job, wait_until
 from studies import label_file, synthetic_study
 from test_api_access import problem
 from test_cases import make_case
 from test_cases_labels import save
-from test_disk_full import own_file_system, possible
+from test_disk_full import SmallDisk, own_file_system, possible
 
 
 def blob_of(server: ServerProcess, identity: str) -> Path:
@@ -92,11 +92,12 @@ def disk(tmp_path: Path, models: Path) -> ServerProcess:
     return ServerProcess(root, (models,), {"min_free_bytes": "1"}, wrapper=own_file_system(root / "data"))
 
 
-def inside(server: ServerProcess, *command: str) -> None:
+def inside(server: ServerProcess, *command: str, stdin: str = "") -> None:
     """Run a command where the server's disk is to be seen, while it runs."""
     assert server.process is not None
     enter = ("nsenter", "--target", str(server.process.pid), "--user", "--mount", "--preserve-credentials")
-    subprocess.run([*enter, *command], check=True, capture_output=True)
+    environment = server.variables()
+    subprocess.run([*enter, *command], input=stdin, env=environment, text=True, check=True, capture_output=True)
 
 
 def test_a_disk_that_becomes_read_only_refuses_to_save_and_goes_on_where_it_was(disk: ServerProcess) -> None:
@@ -155,3 +156,26 @@ def test_a_clock_that_jumps_lets_nobody_in_for_longer_and_locks_nobody_out(
     assert waited <= 2  # the pause that there was, and not until the clock is where it was
     assert sessions.check(sessions.open(account, "10.0.0.1").access_token, True).account.name == "anna"
     database.close()
+
+
+def test_what_cannot_be_put_on_record_is_not_shown_until_it_can(disk: ServerProcess) -> None:
+    """Where people sign in, a full disk stops the record, and with it what has to be on it; nothing else."""
+    disk.environment = {**disk.environment, "accounts": "on"}
+    disk.start()
+    try:
+        add = (sys.executable, "-m", "mahtai.cli", "users", "add", "anna", "--password-stdin")
+        inside(disk, *add, stdin="correct horse battery\n")
+        with disk.client(token="") as client:
+            session = client.post("/v1/sign-in", json={"name": "anna", "password": "correct horse battery"}).json()
+            client.headers["Authorization"] = f"Bearer {session['access_token']}"
+            data = label_file()
+            identity = put_volume(client, data)
+            small = SmallDisk(disk)
+            small.fill()
+            problem(client.get(f"/v1/volumes/{identity}"), 503, "audit")
+            assert client.get("/healthz").status_code == 200 and client.get("/v1/models").status_code == 200
+            small.free()
+            back = wait_until(lambda: client.get(f"/v1/volumes/{identity}").status_code == 200, 20, "the record")
+            assert back and client.get(f"/v1/volumes/{identity}").content == data
+    finally:
+        disk.kill()
