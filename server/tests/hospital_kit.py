@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -33,6 +35,19 @@ def mahtai(
     )
     assert done.returncode == expect, done.stdout + done.stderr
     return done
+
+
+@contextmanager
+def hospital_in(folder: Path, models: Path, **environment: str) -> Iterator[Hospital]:
+    """A hospital for all tests of a module."""
+    made: list[ServerProcess] = []
+
+    def start(name: str, begin: bool = True, **more: Any) -> ServerProcess:
+        made.append(ServerProcess(folder / name, **{"models": (models,), **more}))
+        return made[-1].start() if begin else made[-1]
+
+    yield Hospital.open(start, **environment)
+    made[0].kill()
 
 
 @dataclass

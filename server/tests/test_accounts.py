@@ -6,26 +6,19 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pyotp
 import pytest
 
-from hospital_kit import PASSWORD, Hospital, mahtai
-from server_process import ServerProcess, StartServer, wait_until
+from hospital_kit import PASSWORD, Hospital, hospital_in, mahtai
+from server_process import StartServer, wait_until
 
 
 @pytest.fixture(scope="module")
 def hospital(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[Hospital]:
-    made: list[ServerProcess] = []
-
-    def start(name: str, begin: bool = True, **more: Any) -> ServerProcess:
-        made.append(ServerProcess(tmp_path_factory.mktemp(name), **{"models": (models,), **more}))
-        return made[-1].start() if begin else made[-1]
-
-    yield Hospital.open(start)
-    made[0].kill()
+    with hospital_in(tmp_path_factory.mktemp("hospital"), models) as opened:
+        yield opened
 
 
 def kind_of(answer: httpx.Response) -> str:

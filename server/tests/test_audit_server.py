@@ -13,7 +13,7 @@ import click.testing
 import httpx
 import pytest
 
-from hospital_kit import Hospital
+from hospital_kit import Hospital, hospital_in
 from mahtai.cli import main
 from server_process import ServerProcess, StartServer, put_volume, sha256
 from studies import TASK, synthetic_study
@@ -103,14 +103,8 @@ def test_without_a_record_nothing_is_written_and_that_is_said(start_server: Star
 @pytest.fixture(scope="module")
 def hospital(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[Hospital]:
     """A server on which people sign in."""
-    made: list[ServerProcess] = []
-
-    def start(name: str, begin: bool = True, **more: Any) -> ServerProcess:
-        made.append(ServerProcess(tmp_path_factory.mktemp(name), **{"models": (models,), **more}))
-        return made[-1].start() if begin else made[-1]
-
-    yield Hospital.open(start)
-    made[0].kill()
+    with hospital_in(tmp_path_factory.mktemp("hospital"), models) as opened:
+        yield opened
 
 
 def test_no_patient_is_in_any_entry(hospital: Hospital) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
 import hashlib
 import io
@@ -11,8 +12,9 @@ import os
 import socket
 import struct
 import sys
+import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,7 @@ def raw(process: ServerProcess, data: bytes) -> bytes:
             return b""
 
 
+@functools.cache
 def zeros_gzip() -> bytes:
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=1) as stream:
@@ -114,6 +117,58 @@ def test_compressed_zeros(target: ServerProcess, encoding: str, make: object) ->
 
 def test_nifti_of_compressed_zeros(target: ServerProcess) -> None:
     assert put(target, zeros_gzip()) in (413, 415, 422)
+
+
+def zip_of(opening: bytes, count: int) -> bytes:
+    """A zip of one DICOM file that begins so and goes on with that many zeros."""
+    packed = io.BytesIO()
+    with (
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("1.dcm", "w", force_zip64=True) as member,
+    ):
+        member.write(bytes(128) + b"DICM" + opening)
+        for _ in range(count >> 24):
+            member.write(bytes(1 << 24))
+    return packed.getvalue()
+
+
+def lying_zip(data: bytes) -> bytes:
+    """The directory says that the file has 64 bytes unpacked."""
+    at = data.rindex(b"PK\x01\x02")
+    return data[: at + 24] + struct.pack("<I", 64) + data[at + 28 :]
+
+
+def many_members(count: int) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for number in range(count):
+            archive.writestr(str(number), b"")
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: zip_of(b"", BOMB_BYTES),
+        lambda: lying_zip(zip_of(b"", 64 << 20)),
+        lambda: zip_of(b"", 48 << 20),  # few enough bytes; six million attributes of no length
+        lambda: many_members(6000),
+    ],
+    ids=["zeros", "lies about its size", "zeros as attributes", "many members"],
+)
+def test_zip_bombs(target: ServerProcess, make: Callable[[], bytes]) -> None:
+    assert put(target, make()) in (413, 415, 422)
+
+
+def test_a_dicom_file_of_attributes_without_end(target: ServerProcess) -> None:
+    assert put(target, bytes(128) + b"DICM" + bytes(40 << 20)) in (413, 415, 422)
+
+
+def test_a_dicom_file_of_empty_items(target: ServerProcess) -> None:
+    """In 24 MiB three million items, each an object of its own."""
+    items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * (3 << 20)
+    sequence = struct.pack("<HH2sHI", 0x5200, 0x9230, b"SQ", 0, len(items)) + items
+    assert put(target, bytes(128) + b"DICM" + sequence) in (413, 415, 422)
 
 
 @pytest.mark.parametrize("claims", [png(100_000, 100_000), nifti((32767, 32767, 1024)), nifti((32767, 32767, 32767))])

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 import mahtai
-from hospital_kit import ROLES, Hospital
+from hospital_kit import ROLES, Hospital, hospital_in
 from mahtai.api.calls import Calls
 from mahtai.api.routers import ROUTERS
 from server_process import StartServer
@@ -27,16 +27,8 @@ _PARAMETERS = {"sha256": "0" * 64, "part": "segmentation"}
 
 @pytest.fixture(scope="module")
 def hospital(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[Hospital]:
-    from server_process import ServerProcess
-
-    made: list[ServerProcess] = []
-
-    def start(name: str, begin: bool = True, **more: Any) -> ServerProcess:
-        made.append(ServerProcess(tmp_path_factory.mktemp(name), **{"models": (models,), **more}))
-        return made[-1].start() if begin else made[-1]
-
-    yield Hospital.open(start)
-    made[0].kill()
+    with hospital_in(tmp_path_factory.mktemp("hospital"), models) as opened:
+        yield opened
 
 
 def refused(answer: httpx.Response) -> bool:

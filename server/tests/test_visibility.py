@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from hospital_kit import Hospital
+from hospital_kit import Hospital, hospital_in
 from mahtai.security.permissions import CALLS
-from server_process import ServerProcess, finished, put_volume, sha256, start_job
+from server_process import finished, put_volume, sha256, start_job
 from studies import synthetic_study
 
 OURS, THEIRS = "neuro", "ortho"
@@ -21,23 +21,16 @@ OURS, THEIRS = "neuro", "ortho"
 
 @pytest.fixture(scope="module")
 def hospital(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[Hospital]:
-    made: list[ServerProcess] = []
-
-    def start(name: str, begin: bool = True, **more: Any) -> ServerProcess:
-        made.append(ServerProcess(tmp_path_factory.mktemp(name), **{"models": (models,), **more}))
-        return made[-1].start() if begin else made[-1]
-
-    hospital = Hospital.open(start)
-    for name, role, team in (
-        ("anna", "radiologist", OURS),
-        ("aaron", "annotator", OURS),
-        ("abel", "annotator", OURS),
-        ("boris", "radiologist", THEIRS),
-        ("bella", "viewer", THEIRS),
-    ):
-        hospital.add(name, role, team)
-    yield hospital
-    made[0].kill()
+    with hospital_in(tmp_path_factory.mktemp("hospital"), models) as hospital:
+        for name, role, team in (
+            ("anna", "radiologist", OURS),
+            ("aaron", "annotator", OURS),
+            ("abel", "annotator", OURS),
+            ("boris", "radiologist", THEIRS),
+            ("bella", "viewer", THEIRS),
+        ):
+            hospital.add(name, role, team)
+        yield hospital
 
 
 @pytest.fixture(scope="module")
