@@ -380,12 +380,12 @@ BAD_IDS = ("../etc/passwd", "..", "a/b", "a\\b", "a\0b", "a\nb", "\u202eabc", " 
 
 @pytest.mark.parametrize("image", BAD_IDS)
 def test_ids_that_are_no_names_are_refused_everywhere(stock: StockClient, own: ServerProcess, image: str) -> None:
-    before = sorted(path for path in own.root.rglob("*") if path.is_file() and "sqlite" not in path.name)
+    before = sorted(path for path in own.data.rglob("*") if path.is_file() and "sqlite" not in path.name)
     problem(stock.upload(image, synthetic_study(51)["t1"]), 422, "image-id")
     problem(stock.get(f"/datastore/image?image={quote_plus(image)}"), 422, "image-id")
     problem(stock.save(image, nifti(boxes({1: (5, 9)})), NAMES), 422, "image-id")
     problem(stock.infer("tiny", image), 422, "image-id")
-    after = sorted(path for path in own.root.rglob("*") if path.is_file() and "sqlite" not in path.name)
+    after = sorted(path for path in own.data.rglob("*") if path.is_file() and "sqlite" not in path.name)
     assert after == before
 
 
