@@ -160,7 +160,7 @@ def decode(data: bytes, max_voxels: int = nrrd.MAX_VOXELS) -> Segmentation:
     if volume.array.dtype.kind not in "iu":
         raise SegmentationError(f"Voxels of a segmentation are whole numbers, not {volume.array.dtype}.", _SAVE_AGAIN)
     layers = volume.array if volume.array.ndim == 4 else volume.array[None]
-    numbers = sorted({int(found[1]) for key in volume.fields if (found := re.fullmatch(r"Segment(\d+)_ID", key))})
+    numbers = sorted({int(found[1]) for key in volume.fields if (found := re.fullmatch(r"Segment(\d{1,9})_ID", key))})
     if not numbers and not any(key.startswith("Segmentation_") for key in volume.fields):
         raise SegmentationError("The file is a plain labelmap: it does not name its segments.", _SAVE_AGAIN)
     segments = tuple(_segment(volume.fields, number) for number in numbers)

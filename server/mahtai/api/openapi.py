@@ -37,6 +37,7 @@ EVENTS: dict[int | str, dict[str, Any]] = {
     }
 }
 _PROBLEM_REF = {"$ref": "#/components/schemas/Problem"}
+_PROBLEM_CONTENT = {MEDIA_TYPE: {"schema": _PROBLEM_REF}}
 _VALIDATION_REF = {"$ref": "#/components/schemas/HTTPValidationError"}
 
 
@@ -69,6 +70,11 @@ def _corrected(document: dict[str, Any]) -> dict[str, Any]:
             call = CALLS.get(f"{method.upper()} {path}")
             if call is not None and call.is_open:
                 operation["security"] = []
+            elif call is not None:  # the gate answers before the call does
+                for status in (401, 403):
+                    operation["responses"].setdefault(
+                        str(status), {"description": HTTPStatus(status).phrase, "content": _PROBLEM_CONTENT}
+                    )
             for response in operation["responses"].values():
                 _name_problem(response)
     return document
@@ -79,4 +85,4 @@ def _name_problem(response: dict[str, Any]) -> None:
     content = response.get("content", {})
     schema = content.get("application/json", {}).get("schema")
     if schema in (_PROBLEM_REF, _VALIDATION_REF):
-        response["content"] = {MEDIA_TYPE: {"schema": _PROBLEM_REF}}
+        response["content"] = _PROBLEM_CONTENT

@@ -215,7 +215,7 @@ def refresh(wanted: RefreshIn, services: Called) -> SignedInOut:
     return SignedInOut.of(services.sessions.refresh(wanted.refresh_token))
 
 
-@router.delete("/session", status_code=204, responses=problems(401, 403))
+@router.delete("/session", status_code=204, responses=problems(401, 403, 409))
 def sign_out(services: Called, acting: ActingIn) -> None:
     """End the session."""
     services.sessions.end(_session(acting))
@@ -237,7 +237,7 @@ def own_account(services: Called, acting: ActingIn) -> AccountOut:
     )
 
 
-@router.put("/account/password", status_code=204, responses=problems(401, 403, 422, 429))
+@router.put("/account/password", status_code=204, responses=problems(401, 403, 409, 422, 429))
 def change_password(wanted: PasswordIn, services: Called, acting: ActingIn, address: FromAddress) -> None:
     """Change one's password; other sessions end."""
     account, session = _account(acting), _session(acting)
@@ -264,20 +264,20 @@ def finish_codes(wanted: FirstCodeIn, services: Called, acting: ActingIn) -> Rec
     return RecoveryOut(recovery_codes=list(recovery))
 
 
-@router.delete("/account/codes", status_code=204, responses=problems(401, 403, 422, 429))
+@router.delete("/account/codes", status_code=204, responses=problems(401, 403, 409, 422, 429))
 def drop_codes(wanted: DropCodesIn, services: Called, acting: ActingIn, address: FromAddress) -> None:
     """Want no code any more."""
     _session(acting)
     services.signing_in.drop_codes(_account(acting), wanted.password, wanted.code, address)
 
 
-@router.get("/account/tokens", responses=problems(401, 403))
+@router.get("/account/tokens", responses=problems(401, 403, 409))
 def list_tokens(services: Called, acting: ActingIn) -> TokensOut:
     """One's tokens for programs."""
     return TokensOut(tokens=[TokenOut.model_validate(each) for each in services.api_tokens.list(_account(acting))])
 
 
-@router.post("/account/tokens", status_code=201, responses=problems(401, 403, 422))
+@router.post("/account/tokens", status_code=201, responses=problems(401, 403, 409, 422))
 def make_token(wanted: TokenIn, services: Called, acting: ActingIn) -> NewTokenOut:
     """Make a token for a program. It is shown once, and can never do more than its maker."""
     _session(acting)  # a token cannot make another one, or it would never end
@@ -286,7 +286,7 @@ def make_token(wanted: TokenIn, services: Called, acting: ActingIn) -> NewTokenO
     return NewTokenOut.of_new(made, token)
 
 
-@router.delete("/account/tokens/{token}", status_code=204, responses=problems(401, 403))
+@router.delete("/account/tokens/{token}", status_code=204, responses=problems(401, 403, 409))
 def revoke_token(token: str, services: Called, acting: ActingIn) -> None:
     """End a token of one's own."""
     services.api_tokens.revoke(_account(acting), token)

@@ -46,7 +46,7 @@ def read_bundle(folder: Path) -> Bundle:
     try:
         description = Description(folder, metadata, config, extras, (metadata_path, config_path))
         return landmark_bundle(description) if "landmark_set" in extras else segmentation_bundle(description)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise BundleError(
             f"The description of the model {folder.name} is not complete: {type(error).__name__} {error}.",
             "Compare configs/metadata.json with another bundle's, or get the model again.",

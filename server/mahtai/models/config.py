@@ -50,7 +50,7 @@ def read_config(path: Path) -> dict[str, Any]:
         ) from error
     try:
         content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (json.JSONDecodeError, yaml.YAMLError, RecursionError) as error:
+    except (ValueError, yaml.YAMLError, RecursionError) as error:  # a number of 5,000 digits is no JSONDecodeError
         raise BundleError(
             f"{path.name} of the model {path.parent.parent.name} is damaged: {error}.", "Get the model again."
         ) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import stat
+import struct
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -46,8 +48,25 @@ def unpack(archive: Path, target: Path, most_bytes: int = MOST_BYTES) -> None:
                 room -= _write(opened, entry, target.joinpath(*name.parts[skip:]), room)
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise _refused("a file and a folder in it have the same name") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise UnsafeArchive(f"The archive is damaged or locked: {error}.", "Get the model again.") from error
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+        LookupError,  # an entry without a name
+    ) as error:
+        raise _damaged(error) from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a place before the beginning of the file, which a directory names
+            raise
+        raise _damaged(error) from error
+
+
+def _damaged(error: Exception) -> UnsafeArchive:
+    return UnsafeArchive(f"The archive is damaged or locked: {error}.", "Get the model again.")
 
 
 def _safe_name(entry: zipfile.ZipInfo) -> PurePosixPath:

@@ -6,6 +6,7 @@ that could name a patient is read.
 
 from __future__ import annotations
 
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ MOST_TIMES = 200
 _FREE_BYTES = 64 << 20
 
 MOST_READS = 4_000_000
-"""Of all files of an upload together. An attribute costs one to three; 5,000 files of 300 attributes make two million."""
+"""Of all files of an upload together. An attribute costs one to three; 5,000 files of 300 make two million."""
 
 MOST_SEQUENCE_BYTES = 16 << 20
 """Of one sequence of known length: pydicom makes objects of all that is in it, a hundred times its size."""
@@ -137,7 +138,17 @@ def _unzipped(content: bytes) -> Iterator[Dataset]:
                 dataset = _parsed(image, reads)
                 if dataset is not None:
                     yield dataset
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        LookupError,  # an entry without a name
+        OSError,
+    ) as error:
         raise VolumeError(
             f"The zip is damaged or locked: {error}.", "Zip the files again, without a password."
         ) from error
