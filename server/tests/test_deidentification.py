@@ -167,7 +167,7 @@ def test_an_attribute_that_the_table_lacks_is_caught(seeded: Seeded, tmp_path: P
         for element in dataset
         if element.VR in ("LO", "LT", "UT") and action_for(element.tag, CLEANING) is None
     ]
-    assert len(lacking) > 100 and len(table()) == 620
+    assert len(lacking) > 100 and len(table()) > 600
     (tmp_path / "in").mkdir()
     shutil.copy(seeded.paths[0], tmp_path / "in")
     deidentify_folder(tmp_path / "in", tmp_path / "out", KEY, CLEANING)

@@ -1,19 +1,23 @@
-"""Table E.1-1 of PS3.15 (edition 2024e) and the options that change it: tag → what is done with an attribute."""
+"""What is done with an attribute: table E.1-1 of PS3.15, and the options that change it.
+
+The table is that of the library dicom-anonymizer, which follows the standard; none of the library's engine is used. The
+options keep or clean attributes that we name (``options.json``) or that a rule finds; what an option does not name is
+treated as without it, so that a gap keeps too little and never too much.
+"""
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from pydicom.datadict import keyword_for_tag
+from pydicom.datadict import dictionary_VR, keyword_for_tag
 
-EDITION = "2024e"
+EDITION = "2026c"
 
 Action = Literal["D", "Z", "X", "K", "C", "U"]
 """Dummy value, empty, remove, keep, clean, map the UID."""
@@ -41,6 +45,19 @@ DEFACED_CODE = ("113102", "Clean Recognizable Visual Features Option")
 
 _PACKAGE = "mahtai.deidentification"
 
+_CODES = {
+    "D_TAGS": "D",
+    "Z_TAGS": "Z",
+    "X_TAGS": "X",
+    "U_TAGS": "U",
+    "Z_D_TAGS": "Z/D",
+    "X_Z_TAGS": "X/Z",
+    "X_D_TAGS": "X/D",
+    "X_Z_D_TAGS": "X/Z/D",
+    "X_Z_U_STAR_TAGS": "X/Z/U*",
+}
+"""Lists of the library → action codes of the standard."""
+
 
 @dataclass(frozen=True)
 class KeptText:
@@ -54,11 +71,53 @@ class KeptText:
     type_3: frozenset[str]
 
 
+@dataclass(frozen=True)
+class Row:
+    """What the table says of one attribute.
+
+    Attributes:
+        basic: action code of the basic profile, such as ``X/Z/D``.
+        options: label of an option → ``K`` or ``C``.
+    """
+
+    keyword: str
+    basic: str
+    options: Mapping[str, Action]
+
+
 @lru_cache(maxsize=1)
-def table() -> dict[str, dict[str, str]]:
-    """Rows by tag (eight hexadecimal digits, ``x`` in repeating groups): keyword, basic, one column an option."""
-    text = files(_PACKAGE).joinpath("confidentiality_profile.csv").read_text("utf-8")
-    return {row["tag"]: row for row in csv.DictReader(text.splitlines())}
+def table() -> dict[str, Row]:
+    """Rows by tag: eight hexadecimal digits, ``x`` in repeating groups."""
+    from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
+
+    categories = dicom_anonymization_database_selector(f"dicomfields_{EDITION}")
+    own = json.loads(files(_PACKAGE).joinpath("options.json").read_text("utf-8"))
+    rows = {}
+    for category, code in _CODES.items():
+        for tag in categories[category]:
+            name = _name(tag)
+            keyword = "" if "x" in name else keyword_for_tag(int(name, 16))
+            rows[name] = Row(keyword, code, _options(name, keyword, own))
+    return rows
+
+
+def _name(tag: tuple[int, ...]) -> str:
+    """Group and element, and masks of both where they are given: a digit that the mask leaves open becomes ``x``."""
+    digits = f"{tag[0]:04X}{tag[1]:04X}"
+    mask = "FFFFFFFF" if len(tag) == 2 else f"{tag[2]:04X}{tag[3]:04X}"
+    return "".join(digit if fixed == "F" else "x" for digit, fixed in zip(digits, mask, strict=True))
+
+
+def _options(name: str, keyword: str, own: dict[str, Any]) -> dict[str, Action]:
+    if not keyword:
+        return {}
+    vr = dictionary_VR(int(name, 16))
+    found: dict[str, Action] = {label: "K" for label in ("device", "institution", "patient") if keyword in own[label]}
+    if vr in ("DA", "DT", "TM") and keyword not in own["no_dates"]:
+        found["dates"] = "C"
+    if vr in ("LO", "LT", "SH", "ST", "UT") and keyword.endswith(tuple(own["descriptors"])):
+        found["descriptors"] = "C"
+    return found
 
 
 @lru_cache(maxsize=1)
@@ -78,11 +137,11 @@ def action_for(tag: int, options: Set[Option]) -> Action | None:
     row = _row(tag)
     if row is None:
         return None
-    columns = {row[option.label] for option in options} - {""}
+    columns = {row.options[option.label] for option in options if option.label in row.options}
     for chosen in ("K", "C"):
         if chosen in columns:
             return chosen
-    return resolved(row["basic"], row["keyword"])
+    return resolved(row.basic, row.keyword)
 
 
 def resolved(code: str, keyword: str) -> Action:
@@ -112,7 +171,7 @@ def action_of_removal(keyword: str) -> Action:
 
 
 @lru_cache(maxsize=8192)
-def _row(tag: int) -> dict[str, str] | None:
+def _row(tag: int) -> Row | None:
     rows, name = table(), f"{tag:08X}"
     if row := rows.get(name):
         return row

@@ -45,7 +45,7 @@ def load_or_create(path: Path, keys: Keys | None, make: Callable[[], bytes] | No
         return unseal_bytes(content, keys.key, _place(path))
     if len(content) < SECRET_BYTES:
         raise SecretDamaged(
-            f"{path} does not hold a secret any more.",
+            f"{path} does not hold the {SECRET_BYTES} bytes of a secret any more.",
             "Bring it back from a backup. If it is sessions.key, it may be deleted: everybody then signs in again.",
         )
     if keys is not None:
