@@ -164,10 +164,13 @@ def test_a_dicom_file_of_attributes_without_end(target: ServerProcess) -> None:
     assert put(target, bytes(128) + b"DICM" + bytes(40 << 20)) in (413, 415, 422)
 
 
-def test_a_dicom_file_of_empty_items(target: ServerProcess) -> None:
-    """In 24 MiB three million items, each an object of its own."""
-    items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * (3 << 20)
-    sequence = struct.pack("<HH2sHI", 0x5200, 0x9230, b"SQ", 0, len(items)) + items
+@pytest.mark.parametrize("of_known_length", [True, False])
+@pytest.mark.parametrize("count", [3 << 20, 2_000_000], ids=["24 MiB", "just below 16 MiB"])
+def test_a_dicom_file_of_empty_items(target: ServerProcess, count: int, of_known_length: bool) -> None:
+    """Millions of items, each of which would become an object of its own."""
+    items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * count
+    length = len(items) if of_known_length else 0xFFFFFFFF
+    sequence = struct.pack("<HH2sHI", 0x5200, 0x9230, b"SQ", 0, length) + items
     assert put(target, bytes(128) + b"DICM" + sequence) in (413, 415, 422)
 
 

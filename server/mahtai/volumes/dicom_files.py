@@ -36,6 +36,13 @@ MOST_READS = 4_000_000
 MOST_SEQUENCE_BYTES = 16 << 20
 """Of one sequence of known length: pydicom makes objects of all that is in it, a hundred times its size."""
 
+MOST_ITEMS = 150_000
+"""Of the sequences of one file, and fragments of its pixels. pydicom makes an object of each, also of an empty one of
+eight bytes; an enhanced series of thousands of slices has some ten thousands."""
+
+_ITEM = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+"""The tag of an item, in either byte order."""
+
 ONE_SERIES = "Send the files of one series only (one zip a sequence)."
 WHAT_TO_SEND = (
     "For a brain study send the whole series as a zip; for a cephalogram choose the radiograph itself "
@@ -162,6 +169,8 @@ def _parsed(content: bytes, reads: _Reads) -> Dataset | None:
         raise VolumeError(
             "A DICOM file is deflated, which this server does not unpack.", "Export it without deflation."
         )
+    if max(content.count(tag) for tag in _ITEM) > MOST_ITEMS:
+        raise VolumeError("A DICOM file has more items in its sequences than any image.", ONE_SERIES)
     with damage_named("A DICOM file is damaged."):
         # reading nothing else keeps names out of memory, and out of pydicom's warnings
         dataset = pydicom.dcmread(_Watched(content, reads), force=True, specific_tags=list(_ATTRIBUTES))
