@@ -132,8 +132,8 @@ def test_the_description_declares_token_problems_and_files(client: httpx.Client)
     assert document["paths"]["/healthz"]["get"]["security"] == []
     assert "HTTPValidationError" not in document["components"]["schemas"]
     start = document["paths"]["/v1/inferences"]["post"]["responses"]
-    assert set(start) == {"200", "202", "401", "404", "422", "503", "507"}
-    for status in ("401", "404", "422", "503", "507"):
+    assert set(start) == {"200", "202", "401", "403", "404", "422", "503", "507"}
+    for status in ("401", "403", "404", "422", "503", "507"):
         assert start[status]["content"] == {
             "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
         }
