@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -128,7 +129,8 @@ class Rotating:
         child = int(self._said())
         if kill_after_s is not None:
             time.sleep(kill_after_s)
-            os.kill(child, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it was done sooner
+                os.kill(child, signal.SIGKILL)
         return int(self._said())
 
     def _said(self) -> str:
