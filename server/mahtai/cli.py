@@ -19,7 +19,7 @@ from mahtai.security.at_rest.commands import keys
 from mahtai.security.audit.commands import audit
 from mahtai.security.commands import users
 from mahtai.security.tls_commands import tls
-from mahtai.upkeep.commands import doctor
+from mahtai.upkeep.commands import backup, doctor, restore
 from MahtAILib.client.errors import ClientError
 
 
@@ -166,6 +166,8 @@ main.add_command(audit)
 main.add_command(keys)
 main.add_command(tls)
 main.add_command(doctor)
+main.add_command(backup)
+main.add_command(restore)
 
 
 @main.command()

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 from mahtai.cases.intake import Intake
 from mahtai.db.engine import Database, DatabaseUnavailable
-from mahtai.db.migrate import upgrade
+from mahtai.db.migrate import RestoreUnfinished, upgrade
 from mahtai.jobs.service import Jobs
 from mahtai.models.catalogue import Catalogue
 from mahtai.security.at_rest.columns import Columns
 from mahtai.security.at_rest.keyring import Keyring, open_keyring
 from mahtai.settings import Settings
 from mahtai.volumes.store import BlobStore
+
+MARKER = "restoring"
+"""File in a data folder while a backup is being restored into it."""
 
 DAY_S = 86_400.0
 """Where servers share the blobs, a partial file so old is nobody's any more."""
@@ -66,6 +69,8 @@ def open_tables(settings: Settings, keyring: Keyring | None = None) -> Database:
         MahtaiError: they, or the key, cannot be used.
     """
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if (settings.data_dir / MARKER).exists():
+        raise RestoreUnfinished
     keyring = open_keyring(settings) if keyring is None else keyring
     database = Database(settings.database_url, None if keyring is None else Columns(keyring))
     _require_answer(database)

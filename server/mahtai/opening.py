@@ -44,7 +44,7 @@ def open_services(settings: Settings) -> tuple[Services, Callable[[], None]]:
     base = open_foundation(settings)
     database, store, intake = base.database, base.store, base.intake
     people = open_people(settings, database, load_or_create(settings.secrets_dir / SESSION_KEY, base.keyring))
-    record = open_record(settings, database)
+    record = open_record(settings, database, base.keyring)
     labels = Labels(database, store)
     cases = Cases(database, intake, Patients(store, settings.data_dir))
     leases = Leases(database, settings.lease_s)

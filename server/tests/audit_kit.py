@@ -75,9 +75,11 @@ class Record:
     def verify(self, anchor: Path | None = None, with_seals: bool = True) -> Report:
         """What ``mahtai audit verify`` finds; without seals it is somebody with the public key only."""
         if with_seals:
-            return verify(self.database, self.config, self.secrets, anchor)
+            return verify(self.database, self.config, self.secrets, anchor_file=anchor)
         own = self.config / "audit-anchor.json"
-        return verify(self.database, self.config, self.root / "nowhere", anchor or (own if own.is_file() else None))
+        return verify(
+            self.database, self.config, self.root / "nowhere", anchor_file=anchor or (own if own.is_file() else None)
+        )
 
     def rows(self, table: str = "audit_events") -> list[dict[str, Any]]:
         """All rows, as they are."""

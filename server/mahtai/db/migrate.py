@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import inspect, text
+from sqlalchemy import Connection, MetaData, inspect, text
 
 from mahtai.db.engine import Database
 from mahtai.errors import MahtaiError
@@ -18,6 +18,9 @@ HEAD = "0007"
 
 MIGRATIONS_FOLDER = Path(__file__).with_name("migrations")
 
+RESTORING = "restoring"
+"""Stands for the revision while the tables are filled from a backup, so that no program uses them."""
+
 
 class NewerDatabase(MahtaiError):
     """The tables were made by a newer version of the program."""
@@ -27,28 +30,67 @@ class NewerDatabase(MahtaiError):
     status = 500
 
 
+class RestoreUnfinished(MahtaiError):
+    """The data are being restored from a backup, or that was broken off."""
+
+    kind = "restore-unfinished"
+    title = "The data are not all there"
+    status = 500
+
+    def __init__(self) -> None:
+        super().__init__(
+            "These data are being restored from a backup, or that was broken off before its end. Nothing was changed.",
+            "Run `mahtai restore` again; it begins anew. The backup itself is as it was.",
+        )
+
+
 def upgrade(database: Database) -> None:
     """Run the missing migrations, in one transaction where the database can.
 
     Raises:
         NewerDatabase: a newer version has been here; nothing was changed.
+        RestoreUnfinished: they are being filled from a backup.
     """
     revision = current_revision(database)
     if revision == HEAD:
         return
-    from alembic import command
+    if revision == RESTORING:
+        raise RestoreUnfinished
     from alembic.util import CommandError
 
-    config = alembic_config()
     with database.connect() as connection:
-        config.attributes["connection"] = connection
         try:
-            command.upgrade(config, "head")
+            _migrate(connection, "head")
         except CommandError as error:
             raise NewerDatabase(
                 f"The database has the form {revision}, which this version of MahtAI does not know.",
                 "Install the newer version again, or give this one another data folder with MAHTAI_DATA_DIR.",
             ) from error
+
+
+def make_for_restoring(database: Database, revision: str) -> None:
+    """Make empty tables of a revision, for nobody but who fills them; drops those of a broken-off restoring."""
+    is_left = current_revision(database) == RESTORING
+    with database.connect() as connection:
+        if is_left:
+            left = MetaData()
+            left.reflect(connection)
+            left.drop_all(connection)
+        _migrate(connection, revision)
+        connection.execute(text("UPDATE alembic_version SET version_num = :form"), {"form": RESTORING})
+
+
+def end_restoring(connection: Connection, revision: str) -> None:
+    """Bring the tables, which were filled in the form of ``revision``, up to date, for everybody."""
+    connection.execute(text("UPDATE alembic_version SET version_num = :form"), {"form": revision})
+    _migrate(connection, "head")
+
+
+def knows(revision: str) -> bool:
+    """Whether a revision is among the migrations of this program."""
+    from alembic.script import ScriptDirectory
+
+    return any(script.revision == revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions())
 
 
 def current_revision(database: Database) -> str | None:
@@ -57,6 +99,14 @@ def current_revision(database: Database) -> str | None:
         if not inspect(session.connection()).has_table("alembic_version"):
             return None
         return session.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+
+
+def _migrate(connection: Connection, revision: str) -> None:
+    from alembic import command
+
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
 
 
 def alembic_config() -> Config:

@@ -41,12 +41,18 @@ def deidentify(
     from mahtai.deidentification.keyed import key_from
     from mahtai.deidentification.mapping import write_mapping
     from mahtai.deidentification.profile import Option
+    from mahtai.security.at_rest.keyring import open_keyring
     from mahtai.settings import Settings
 
     warnings.simplefilter("ignore")  # pydicom's name the odd values of the originals, which may end in a log
     if check:
         sys.exit(_check(source, target))
-    key = key_from(key_file or Settings.from_environment().secrets_dir / "deidentification.key")
+    settings = Settings.from_environment()
+    key = (
+        key_from(settings.secrets_dir / "deidentification.key", open_keyring(settings))
+        if key_file is None
+        else key_from(key_file, None)
+    )
     options = frozenset(option for option in Option if option.label in names)
     with click.progressbar(length=1, label="De-identifying", file=sys.stderr) as bar:
 

@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from mahtai.errors import MahtaiError
+from mahtai.security.at_rest.keys import Keys
 from mahtai.security.at_rest.secret_file import load_or_create
 
 KEY_BYTES = 32
@@ -33,14 +34,17 @@ class KeyFileError(MahtaiError):
     status = 422
 
 
-def key_from(path: Path) -> bytes:
+def key_from(path: Path, keys: Keys | None) -> bytes:
     """The key in a file, which is made (only its user can read it) where there is none.
+
+    Args:
+        keys: of data at rest, for a file beside them; None leaves it plain.
 
     Raises:
         KeyFileError: it does not hold 32 bytes, or cannot be read.
     """
     try:
-        key = load_or_create(path, None)
+        key = load_or_create(path, keys)
     except OSError as error:
         raise KeyFileError(
             f"The key {path} cannot be read or made ({error.strerror}).", "Name another file."

@@ -175,6 +175,6 @@ def _opened(what: str | None, action: str = "R") -> Iterator[_Desk]:
         finally:
             if what is not None:
                 detail = {"call": f"mahtai users {what}"}
-                record_command(settings, database, "administration", action, outcome, desk.object, detail)
+                record_command(settings, database, keyring, "administration", action, outcome, desk.object, detail)
     finally:
         database.close()

@@ -119,7 +119,7 @@ def open_key_room(settings: Settings, change: str | None, new_master: MasterKey 
             try:
                 if change is not None:
                     detail = {"call": f"mahtai keys {change}"}
-                    record_command(settings, database, "server", "E", outcome, "", detail)
+                    record_command(settings, database, keyring, "server", "E", outcome, "", detail)
             finally:
                 database.close()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mahtai.errors import MahtaiError
-from mahtai.security.at_rest.envelope import is_sealed, seal_bytes, unseal_bytes
+from mahtai.security.at_rest.envelope import is_sealed, seal_bytes, sealed_key_id, unseal_bytes
 from mahtai.security.at_rest.keyring_file import write_whole
 from mahtai.security.at_rest.keys import Keys, not_set
 from mahtai.volumes.durable import full_disk_named, sync_folder
@@ -33,11 +33,24 @@ def load_or_create(path: Path, keys: Keys | None, make: Callable[[], bytes] | No
         make: gives a new secret; 32 random bytes by default.
 
     Raises:
-        KeyNotSet, SealBroken, UnknownDataKey: it is encrypted and cannot be read.
+        KeyNotSet, SealBroken, UnknownDataKey, SecretDamaged: it cannot be used.
         StorageFull: it could not be made.
     """
     if not path.exists():
         _create(path, secrets.token_bytes(SECRET_BYTES) if make is None else make(), keys)
+    content = read_secret(path, keys)
+    if keys is not None and sealed_key_id(path) is None:
+        write_whole(path, _sealed(path, content, keys))
+    return content
+
+
+def read_secret(path: Path, keys: Keys | None) -> bytes:
+    """The content of a secret's file, which is there; nothing is changed.
+
+    Raises:
+        OSError: it is not there, or may not be read.
+        KeyNotSet, SealBroken, UnknownDataKey, SecretDamaged: it cannot be used.
+    """
     content = path.read_bytes()
     if is_sealed(content):
         if keys is None:
@@ -48,8 +61,6 @@ def load_or_create(path: Path, keys: Keys | None, make: Callable[[], bytes] | No
             f"{path} does not hold the {SECRET_BYTES} bytes of a secret any more.",
             "Bring it back from a backup. If it is sessions.key, it may be deleted: everybody then signs in again.",
         )
-    if keys is not None:
-        write_whole(path, _sealed(path, content, keys))
     return content
 
 

@@ -13,6 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from mahtai.db.engine import Database
+    from mahtai.security.at_rest.keyring import Keyring
     from mahtai.settings import Settings
 
 SHOWN = 50
@@ -35,8 +36,8 @@ def verify_record(anchor: Path | None) -> None:
     """Check every entry; the exit code is 1 if any was changed, moved, added or taken out."""
     from mahtai.security.audit.verify import verify
 
-    with _opened() as (settings, database):
-        report = verify(database, settings.config_dir, settings.secrets_dir, anchor)
+    with _opened() as (settings, database, keys):
+        report = verify(database, settings.config_dir, settings.secrets_dir, keys, anchor)
     speed = report.entries / report.seconds if report.seconds else 0.0
     click.echo(
         f"{report.entries:,} entries ({report.erased:,} of them erased by retention) and {report.checkpoints:,} "
@@ -62,12 +63,12 @@ def prune_record(dry_run: bool) -> None:
     from mahtai.security.audit.retention import expired, prune, read_times
     from mahtai.security.audit.trail import AuditTrail
 
-    with _opened() as (settings, database):
+    with _opened() as (settings, database, keys):
         times = read_times(settings.audit_retention)
         if dry_run:
             found = expired(database, times)
         else:
-            trail = AuditTrail(database, settings.config_dir, settings.secrets_dir, settings.server_name)
+            trail = AuditTrail(database, settings.config_dir, settings.secrets_dir, settings.server_name, keys)
             trail.start()
             try:
                 found = prune(trail, times, system_user())
@@ -94,8 +95,8 @@ def export_record(form: str, since: datetime | None, until: datetime | None, kin
     from mahtai.security.audit.reading import Wanted
 
     wanted = Wanted(since=_instant(since), until=_instant(until), kind=kind)
-    with _opened() as (settings, database):
-        record_command(settings, database, "server", "R", "success", "", {"what": "audit export", "format": form})
+    with _opened() as (settings, database, keys):
+        record_command(settings, database, keys, "server", "R", "success", "", {"what": "audit export", "format": form})
         written = export(database, wanted, form, output)
     click.echo(f"Wrote {written.entries:,} entries to {output}.")
     if written.erased:
@@ -115,13 +116,15 @@ def _instant(time: datetime | None) -> str | None:
 
 
 @contextmanager
-def _opened() -> Iterator[tuple[Settings, Database]]:
+def _opened() -> Iterator[tuple[Settings, Database, Keyring | None]]:
     from mahtai.foundation import open_tables
+    from mahtai.security.at_rest.keyring import open_keyring
     from mahtai.settings import Settings
 
     settings = Settings.from_environment()
-    database = open_tables(settings)
+    keyring = open_keyring(settings)
+    database = open_tables(settings, keyring)
     try:
-        yield settings, database
+        yield settings, database, keyring
     finally:
         database.close()

@@ -6,6 +6,7 @@ import logging
 
 from mahtai.db.engine import Database
 from mahtai.errors import MahtaiError
+from mahtai.security.at_rest.keys import Keys
 from mahtai.security.audit.event import AuditEvent
 from mahtai.security.audit.trail import AuditTrail
 from mahtai.settings import Settings
@@ -13,7 +14,7 @@ from mahtai.settings import Settings
 _log = logging.getLogger("mahtai.audit")
 
 
-def open_record(settings: Settings, database: Database) -> AuditTrail | None:
+def open_record(settings: Settings, database: Database, keys: Keys | None) -> AuditTrail | None:
     """The record, with the server's start in it; None where none is kept.
 
     Raises:
@@ -21,7 +22,7 @@ def open_record(settings: Settings, database: Database) -> AuditTrail | None:
     """
     if not settings.audit:
         return None
-    trail = AuditTrail(database, settings.config_dir, settings.secrets_dir, settings.server_name)
+    trail = AuditTrail(database, settings.config_dir, settings.secrets_dir, settings.server_name, keys)
     trail.start()
     trail.record_now(_event("start"))
     return trail

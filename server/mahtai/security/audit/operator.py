@@ -6,6 +6,7 @@ import getpass
 from collections.abc import Mapping
 
 from mahtai.db.engine import Database
+from mahtai.security.at_rest.keys import Keys
 from mahtai.security.audit.event import AuditEvent
 from mahtai.settings import Settings
 
@@ -13,6 +14,7 @@ from mahtai.settings import Settings
 def record_command(
     settings: Settings,
     database: Database,
+    keys: Keys | None,
     kind: str,
     action: str,
     outcome: str,
@@ -22,6 +24,7 @@ def record_command(
     """Put a command on record; nothing happens where no record is kept.
 
     Args:
+        keys: of data at rest; None where there are none.
         about: such as ``account/UUID``; empty for nothing in particular.
 
     Raises:
@@ -31,7 +34,7 @@ def record_command(
         return
     from mahtai.security.audit.trail import AuditTrail
 
-    trail = AuditTrail(database, settings.config_dir, settings.secrets_dir, settings.server_name)
+    trail = AuditTrail(database, settings.config_dir, settings.secrets_dir, settings.server_name, keys)
     trail.start()
     try:
         trail.record_now(AuditEvent(kind, action, outcome, system_user(), "operator", "", about, dict(detail)))

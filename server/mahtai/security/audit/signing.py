@@ -1,7 +1,7 @@
 """The key that signs how far the record went (Ed25519, RFC 8032), and the keys by which that is checked.
 
-The private key lies beside the data, for the server only; the public ones lie in the settings folder. One that was
-replaced stays there, so that what it signed can still be checked.
+The private key lies beside the data, for the server only, encrypted where there is a key; the public ones lie in the
+settings folder. One that was replaced stays there, so that what it signed can still be checked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from mahtai.errors import MahtaiError
-from mahtai.volumes.store import full_disk_named
+from mahtai.security.at_rest.keys import Keys
+from mahtai.security.at_rest.secret_file import load_or_create, read_secret
+from mahtai.volumes.durable import full_disk_named
 
 PRIVATE_FILE = "audit-signing.pem"
 PUBLIC_FILE = "audit-public.pem"
@@ -49,8 +51,11 @@ class SigningKey:
         return self._private.sign(message)
 
 
-def open_signing_key(secrets_dir: Path, config_dir: Path) -> SigningKey:
+def open_signing_key(secrets_dir: Path, config_dir: Path, keys: Keys | None) -> SigningKey:
     """The server's key, made by whoever comes first; its public half is added to those in the settings folder.
+
+    Args:
+        keys: of data at rest; None where there are none.
 
     Raises:
         SigningKeyBroken: the file holds no such key, or cannot be read.
@@ -59,23 +64,22 @@ def open_signing_key(secrets_dir: Path, config_dir: Path) -> SigningKey:
     path = secrets_dir / PRIVATE_FILE
     try:
         with full_disk_named():
-            if not path.exists():
-                _make(path)
-            key = _read(path)
+            key = _parsed(path, load_or_create(path, keys, _new_pem))
             _publish(key, config_dir / PUBLIC_FILE)
     except OSError as error:
         raise _broken(path) from error
     return key
 
 
-def existing_signing_key(secrets_dir: Path) -> SigningKey | None:
+def existing_signing_key(secrets_dir: Path, keys: Keys | None) -> SigningKey | None:
     """The server's key, or None where there is none or it may not be read: as for somebody who only checks.
 
     Raises:
         SigningKeyBroken: the file holds no such key.
     """
+    path = secrets_dir / PRIVATE_FILE
     try:
-        return _read(secrets_dir / PRIVATE_FILE)
+        return _parsed(path, read_secret(path, keys))
     except OSError:
         return None
 
@@ -124,23 +128,15 @@ def write_whole(path: Path, content: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _make(path: Path) -> None:
-    pem = Ed25519PrivateKey.generate().private_bytes(
+def _new_pem() -> bytes:
+    return Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    made = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    write_whole(made, pem)
-    try:
-        os.link(made, path)  # fails where another process was sooner
-    except FileExistsError:
-        pass
-    finally:
-        made.unlink()
 
 
-def _read(path: Path) -> SigningKey:
+def _parsed(path: Path, pem: bytes) -> SigningKey:
     try:
-        private = serialization.load_pem_private_key(path.read_bytes(), None)
+        private = serialization.load_pem_private_key(pem, None)
     except (ValueError, TypeError) as error:
         raise _broken(path) from error
     if not isinstance(private, Ed25519PrivateKey):

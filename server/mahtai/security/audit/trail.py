@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from mahtai.db.engine import Database
 from mahtai.db.trust_tables import AuditRow
 from mahtai.errors import MahtaiError
+from mahtai.security.at_rest.keys import Keys
 from mahtai.security.audit.chain import BEGINNING, Link, append, end_of
 from mahtai.security.audit.checkpoints import ANCHOR_FILE, AnchorBroken, Anchors, Checkpoint, add_checkpoint
 from mahtai.security.audit.event import AuditEvent, cleaned
@@ -54,13 +55,17 @@ class AuditTrail:
     Args:
         config_dir: gets the public key and the anchor.
         secrets_dir: gets the key that signs.
+        keys: of data at rest; None where there are none.
     """
 
-    def __init__(self, database: Database, config_dir: Path, secrets_dir: Path, server_name: str) -> None:
+    def __init__(
+        self, database: Database, config_dir: Path, secrets_dir: Path, server_name: str, keys: Keys | None = None
+    ) -> None:
         self.database = database
         self._config_dir = config_dir
         self._secrets_dir = secrets_dir
         self._server_name = server_name
+        self._keys = keys
         self._anchors = Anchors(config_dir / ANCHOR_FILE)
         self._waiting: Queue[_Waiting | None] = Queue(MOST_WAITING)
         self._thread: threading.Thread | None = None
@@ -76,7 +81,7 @@ class AuditTrail:
         Raises:
             MahtaiError: the key or the database cannot be used.
         """
-        self._key = open_signing_key(self._secrets_dir, self._config_dir)
+        self._key = open_signing_key(self._secrets_dir, self._config_dir, self._keys)
         doubts = self._doubts()
         self._commit([cleaned(event) for event in doubts], sign=True)
         self._thread = threading.Thread(target=self._write_on, name="audit", daemon=True)

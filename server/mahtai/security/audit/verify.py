@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from mahtai.db.engine import Database, DatabaseUnavailable
 from mahtai.db.trust_tables import AuditRow, CheckpointRow
+from mahtai.security.at_rest.keys import Keys
 from mahtai.security.audit.chain import BEGINNING, SEAL, Link, canonical, entry_sha256, seal_of, sha256_of
 from mahtai.security.audit.checkpoints import ANCHOR_FILE, AnchorBroken, Anchors, Checkpoint
 from mahtai.security.audit.erasure import Erased
@@ -59,10 +60,17 @@ class Report:
             self.remarks.append(Finding(number, what))
 
 
-def verify(database: Database, config_dir: Path, secrets_dir: Path, anchor_file: Path | None = None) -> Report:
+def verify(
+    database: Database,
+    config_dir: Path,
+    secrets_dir: Path,
+    keys: Keys | None = None,
+    anchor_file: Path | None = None,
+) -> Report:
     """Check every entry and checkpoint.
 
     Args:
+        keys: of data at rest; None where there are none.
         anchor_file: a copy of the anchor that was kept elsewhere; by default the one in ``config_dir``.
 
     Raises:
@@ -72,7 +80,7 @@ def verify(database: Database, config_dir: Path, secrets_dir: Path, anchor_file:
     report = Report()
     # first the anchor, then the tables: a server that writes meanwhile is never behind its anchor
     anchor = _anchor(report, anchor_file or config_dir / ANCHOR_FILE, str(secrets_dir), anchor_file is not None)
-    walk = _Walk(report, public_keys(config_dir), existing_signing_key(secrets_dir), anchor)
+    walk = _Walk(report, public_keys(config_dir), existing_signing_key(secrets_dir, keys), anchor)
     try:
         with database.read() as session:
             walk.through(_entries(session), _Ahead(_checkpoints(session)))

@@ -1,0 +1,270 @@
+"""Makes a backup beside the servers that use the data, and proves it before it gets its name.
+
+The rows are of one moment. Blobs are never changed and are there before the row that names them, so those that are
+read afterwards belong to it; models that were trained here are complete before it is said that they serve.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from sqlalchemy import make_url, select, text
+from sqlalchemy.orm import Session
+
+from mahtai import __version__
+from mahtai.cases.patients import KEY_FILE
+from mahtai.db.engine import Database
+from mahtai.db.migrate import HEAD, current_revision
+from mahtai.db.tables import VolumeRow
+from mahtai.errors import MahtaiError
+from mahtai.security.at_rest.columns import Columns
+from mahtai.security.at_rest.keyring import FILE_NAME, Keyring, open_keyring
+from mahtai.security.at_rest.master_key import MasterKey
+from mahtai.security.at_rest.secret_file import read_secret
+from mahtai.security.audit.operator import record_command
+from mahtai.settings import Settings
+from mahtai.upkeep.backup.archive import (
+    ABOUT,
+    BLOBS,
+    FILES,
+    FORMAT,
+    KEYRING,
+    ROWS,
+    ArchiveWriter,
+    BackupBroken,
+    Contents,
+    write_archive,
+)
+from mahtai.upkeep.backup.checking import check_backup
+from mahtai.upkeep.backup.table_rows import described, kept_tables, last_number, lines_of
+from mahtai.volumes.durable import full_disk_named, sync_folder
+from mahtai.volumes.store import BlobStore, UnknownBlob
+
+Report = Callable[[str, float], object]
+
+LARGEST_LINES = 1 << 20
+
+_PARTIAL = ".partial"
+_PATIENCE_MS = 600_000
+
+
+class BackupRefused(MahtaiError):
+    """A backup cannot be made, or not there."""
+
+    kind = "backup-refused"
+    title = "No backup was made"
+    status = 409
+
+
+def make_backup(settings: Settings, target: Path, master: MasterKey, report: Report) -> Contents:
+    """Write a backup, read it again, and give it its name; servers may run.
+
+    Args:
+        target: file that is not there yet.
+        master: the backup is encrypted under a key that is derived from this one.
+        report: told the stage and the fraction of it that is done.
+
+    Returns:
+        What it holds; ``damaged`` is what could not be read and is not in it.
+
+    Raises:
+        BackupRefused: there is nothing to back up, or the file is there already.
+        MahtaiError: the key, the database or the disk cannot be used; no file of that name was made.
+    """
+    if target.exists():
+        raise BackupRefused(f"{target} is there already; it was not touched.", "Name a new file.")
+    with _opened(settings) as (database, keyring):
+        outcome = "failed"
+        try:
+            with _appearing(target) as partial:
+                with full_disk_named(), partial.open("wb") as sink:
+                    contents = _write(settings, database, keyring, sink, master, report)
+                    sink.flush()
+                    os.fsync(sink.fileno())
+                checked = check_backup(partial, master, report)
+                if checked != contents:
+                    raise BackupBroken(
+                        "The backup was read again and is not what was written. It was not kept; the data are safe.",
+                        "Its disk or this computer's memory fails: write it to another disk.",
+                    )
+            outcome = "success"
+        finally:
+            record_command(settings, database, keyring, "server", "R", outcome, "", {"call": "mahtai backup"})
+    return contents
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[tuple[Database, Keyring | None]]:
+    hint = "Set MAHTAI_DATA_DIR and MAHTAI_DATABASE_URL as the server has them."
+    file = make_url(settings.database_url).database if settings.is_sqlite else None
+    if file is not None and not Path(file).is_file():
+        raise BackupRefused(f"There is no database {file}.", hint)
+    if not settings.blobs_dir.is_dir():
+        raise BackupRefused(f"There are no data in {settings.data_dir}.", hint)
+    keyring = open_keyring(settings)
+    database = Database(settings.database_url, None if keyring is None else Columns(keyring))
+    try:
+        revision = current_revision(database)
+        if revision != HEAD:
+            raise BackupRefused(
+                f"The tables have the form {revision}; this version of MahtAI backs up the form {HEAD}.",
+                "Make the backup with the version that the server has, or start this version's server once.",
+            )
+        yield database, keyring
+    finally:
+        database.close()
+
+
+@contextmanager
+def _appearing(target: Path) -> Iterator[Path]:
+    """A partial file, which gets its name at the end and goes away after an error."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for left in target.parent.glob(f"{target.name}.*{_PARTIAL}"):  # of a run that was killed
+            left.unlink(missing_ok=True)
+        partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}{_PARTIAL}")
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        raise BackupRefused(f"{target} cannot be written ({error.strerror}).", "Name another file.") from error
+    try:
+        yield partial
+        partial.rename(target)
+        sync_folder(target.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write(
+    settings: Settings,
+    database: Database,
+    keyring: Keyring | None,
+    sink: BinaryIO,
+    master: MasterKey,
+    report: Report,
+) -> Contents:
+    contents = Contents()
+    with write_archive(sink, master) as archive:
+        archive.add_json(
+            ABOUT,
+            {
+                "format": FORMAT,
+                "made_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "program": __version__,
+                "revision": HEAD,
+                "tables": [described(table) for table in kept_tables()],
+            },
+        )
+        blobs = _add_rows(archive, database, contents, report)
+        _add_files(archive, settings, keyring, contents)
+        store = BlobStore(settings.blobs_dir, keyring)
+        for number, sha256 in enumerate(blobs):
+            report("blobs", number / len(blobs))
+            _add_blob(archive, store, sha256, contents)
+        archive.add_end(contents)
+    return contents
+
+
+def _add_rows(archive: ArchiveWriter, database: Database, contents: Contents, report: Report) -> list[str]:
+    """All rows, as they are at one moment; SHA-256 of the blobs that they know."""
+    tables = kept_tables()
+    with database.read() as session:
+        _be_patient(session, database)
+        for place, table in enumerate(tables):
+            report("rows", place / len(tables))
+            contents.rows[table.name] = 0
+            number = last_number(session, table)
+            if number is not None:
+                contents.numbers[table.name] = number
+            for part, (lines, count) in enumerate(_parts(lines_of(session, table, contents.damaged))):
+                archive.add_bytes(f"{ROWS}/{table.name}/{part:06}", lines)
+                contents.rows[table.name] += count
+        return list(session.scalars(select(VolumeRow.sha256).order_by(VolumeRow.sha256)))
+
+
+def _be_patient(session: Session, database: Database) -> None:
+    if not database.is_sqlite:  # the backup's disk may be slow
+        session.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = {_PATIENCE_MS}"))
+
+
+def _parts(lines: Iterator[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Lines by about a megabyte, and how many they are."""
+    waiting, count = io.BytesIO(), 0
+    for line in lines:
+        waiting.write(line)
+        count += 1
+        if waiting.tell() >= LARGEST_LINES:
+            yield waiting.getvalue(), count
+            waiting, count = io.BytesIO(), 0
+    if count:
+        yield waiting.getvalue(), count
+
+
+def _add_files(archive: ArchiveWriter, settings: Settings, keyring: Keyring | None, contents: Contents) -> None:
+    if keyring is not None:
+        archive.add_bytes(KEYRING, (settings.data_dir / FILE_NAME).read_bytes())
+    for path in [settings.data_dir / KEY_FILE, *sorted(settings.secrets_dir.glob("*"))]:
+        if path.is_file():
+            archive.add_bytes(f"{FILES}/{path.relative_to(settings.data_dir).as_posix()}", read_secret(path, keyring))
+            contents.files += 1
+    for path in files_below(settings.versions_dir):
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            archive.add_stream(f"{FILES}/models/{path.relative_to(settings.versions_dir).as_posix()}", size, stream)
+            contents.files += 1
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files, those at the top first: what says which version serves before the versions, which come before it."""
+    for root, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            if not name.endswith((_PARTIAL, ".lock")):
+                yield Path(root) / name
+
+
+def _add_blob(archive: ArchiveWriter, store: BlobStore, sha256: str, contents: Contents) -> None:
+    name = f"blob {sha256}"
+    try:
+        blob = store.get(sha256)
+        size = blob.size
+        stream = blob.open()
+    except (UnknownBlob, MahtaiError, OSError):
+        contents.damaged.append(name)
+        return
+    with stream:
+        reading = _Reading(stream)
+        archive.add_stream(f"{BLOBS}/{sha256}", size, cast(BinaryIO, reading))
+    if reading.sha256 != sha256:
+        contents.damaged.append(name)
+        return
+    contents.blobs += 1
+    contents.blob_bytes += size
+
+
+class _Reading:
+    """Hashes what is read; goes on with zeros where a file cannot be read any more, because its length is announced."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._digest = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        try:
+            block = self._stream.read(size)
+        except (MahtaiError, OSError):
+            block = b""
+        block = block.ljust(size, b"\0")
+        self._digest.update(block)
+        return block
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()

@@ -1,0 +1,225 @@
+"""Restores a backup into an empty data folder and an empty database, of whatever kind.
+
+Until all of it is there, neither a server nor a command takes what is there for the data: the folder has a marker, and
+the tables the form ``db.migrate.RESTORING``. A restore that was broken off at any moment is run again and begins anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from sqlalchemy import Connection, make_url, update
+from sqlalchemy.orm import Session
+
+from mahtai.data_folder import DataFolder
+from mahtai.db.engine import Database
+from mahtai.db.migrate import RESTORING, current_revision, end_restoring, knows, make_for_restoring
+from mahtai.db.tables import InferenceRow
+from mahtai.errors import MahtaiError
+from mahtai.foundation import MARKER, open_tables
+from mahtai.security.at_rest.columns import Columns
+from mahtai.security.at_rest.keyring import LOCK_NAME, Keyring, open_keyring
+from mahtai.security.at_rest.master_key import MasterKey
+from mahtai.security.at_rest.secret_file import load_or_create
+from mahtai.security.audit.operator import record_command
+from mahtai.settings import Settings
+from mahtai.upkeep.backup.archive import (
+    ABOUT,
+    BLOBS,
+    END,
+    FILES,
+    KEYRING,
+    ROWS,
+    ArchiveReader,
+    Contents,
+    broken,
+    read_archive,
+)
+from mahtai.upkeep.backup.checking import compared, end_of, hashed
+from mahtai.upkeep.backup.table_rows import add_lines, go_on_from, rebuilt
+from mahtai.volumes.durable import full_disk_named, sync_folder
+from mahtai.volumes.store import BlobStore, HashMismatch
+
+_SECRET = re.compile(r"patients\.key|secrets/[A-Za-z0-9._-]+")
+_MODEL = re.compile(r"models/(?!.*(?:^|/)\.\.?(?:/|$))[^\0\\:]+")
+
+
+class RestoreRefused(MahtaiError):
+    """There is something where a backup should be restored."""
+
+    kind = "restore-refused"
+    title = "Nothing was restored"
+    status = 409
+
+
+def restore_backup(
+    settings: Settings, source: Path, master: MasterKey, report: Callable[[str, float], object]
+) -> tuple[str, Contents]:
+    """Restore; no server may run on the folder.
+
+    Args:
+        settings: whose data folder and database are empty; what is restored is encrypted under their key, if any.
+        master: the one that the backup was made with.
+        report: told the stage and the fraction of it that is done.
+
+    Returns:
+        When the backup was made (UTC, ISO 8601), and what it holds.
+
+    Raises:
+        RestoreRefused: they are not empty; nothing was changed.
+        BackupBroken, WrongBackupKey: the backup cannot be used.
+        MahtaiError: the key, the database or the disk cannot be used; run it again.
+    """
+    with read_archive(source, master) as archive:
+        about = archive.about()
+        revision = str(about["revision"])
+        if not knows(revision):
+            raise RestoreRefused(
+                f"The backup was made by MahtAI {about['program']}, which is newer than this version.",
+                "Install that version, or a newer one.",
+            )
+        with DataFolder(settings.data_dir), closing(Database(settings.database_url)) as bare:
+            _empty(settings, bare)
+            keyring = open_keyring(settings)
+            with closing(Database(settings.database_url, None if keyring is None else Columns(keyring))) as database:
+                make_for_restoring(database, revision)
+                filling = _Filling(settings, database, keyring, about)
+                end = filling.run(source, archive, report)
+                _finish(settings, database, revision, end)
+    with closing(open_tables(settings, keyring)) as database:
+        detail = {"call": "mahtai restore", "made at": str(about["made_at"])}
+        record_command(settings, database, keyring, "server", "E", "success", "", detail)
+    return str(about["made_at"]), end
+
+
+def _empty(settings: Settings, database: Database) -> None:
+    """Make sure that nothing is there, or only what a restore has left that was broken off, which is removed."""
+    folder = settings.data_dir
+    marker = folder / MARKER
+    file = _sqlite_file(settings)
+    revision = None if file is not None and not file.is_file() else current_revision(database)
+    if revision not in (None, RESTORING):
+        raise RestoreRefused(
+            "The database has tables already. Nothing was changed.",
+            "A backup is restored into an empty database and an empty folder: set MAHTAI_DATABASE_URL and "
+            "MAHTAI_DATA_DIR to new ones.",
+        )
+    # a database in the folder tells of it; one that is elsewhere does not
+    is_left = marker.exists() or (revision == RESTORING and file is not None and file.parent == folder)
+    database.close()  # SQLite removes files of its own then
+    stays = re.compile(rf"{re.escape(MARKER)}|{re.escape(LOCK_NAME)}|server.*\.lock")
+    found = [path for path in folder.iterdir() if not stays.fullmatch(path.name)]
+    if found and not is_left:
+        raise RestoreRefused(
+            f"{folder} is not empty: it holds {found[0].name}. Nothing was changed.",
+            "A backup is restored into a new folder: set MAHTAI_DATA_DIR to one.",
+        )
+    with full_disk_named():
+        marker.write_bytes(b"")
+        sync_folder(folder)
+    for path in found:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _sqlite_file(settings: Settings) -> Path | None:
+    file = make_url(settings.database_url).database if settings.is_sqlite else None
+    return None if file is None else Path(file)
+
+
+class _Filling:
+    """Puts the members of a backup where they belong."""
+
+    def __init__(
+        self, settings: Settings, database: Database, keyring: Keyring | None, about: Mapping[str, Any]
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._keyring = keyring
+        self._store = BlobStore(settings.blobs_dir, keyring)
+        self._tables = {str(table["name"]): rebuilt(table) for table in about["tables"]}
+        self._found = Contents()
+        self._end: Contents | None = None
+
+    def run(self, path: Path, archive: ArchiveReader, report: Callable[[str, float], object]) -> Contents:
+        """All of them; what the backup says that it holds, and that was found.
+
+        Raises:
+            BackupBroken: it was not.
+        """
+        for name, stream, size in archive.members():
+            report("restoring", archive.fraction)
+            kind, _, rest = name.partition("/")
+            if kind == ROWS:
+                self._rows(rest.partition("/")[0], stream.read())
+            elif kind == BLOBS:
+                self._blob(rest, stream, size)
+            elif kind == FILES:
+                self._file(rest, stream)
+            elif name == END:
+                self._end = end_of(json.load(stream))
+            elif name not in (ABOUT, KEYRING):
+                raise broken(path, "holds what this version of MahtAI does not know")
+        return compared(path, self._found, self._end)
+
+    def _rows(self, table: str, lines: bytes) -> None:
+        with self._database.write() as session:
+            count = add_lines(session, self._tables[table], lines)
+        self._found.rows[table] = self._found.rows.get(table, 0) + count
+
+    def _blob(self, sha256: str, stream: BinaryIO, size: int) -> None:
+        try:
+            with self._store.receive(sha256) as reception:
+                while block := stream.read(1 << 20):
+                    reception.write(block)
+                reception.commit()
+        except HashMismatch:
+            self._found.damaged.append(f"blob {sha256}")
+            return
+        self._found.blobs += 1
+        self._found.blob_bytes += size
+
+    def _file(self, name: str, stream: BinaryIO) -> None:
+        path = self._settings.data_dir / PurePosixPath(name)
+        if _SECRET.fullmatch(name):
+            content = stream.read()
+            load_or_create(path, self._keyring, lambda: content)
+        elif _MODEL.fullmatch(name):
+            with full_disk_named():
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                with path.open("xb") as target:
+                    shutil.copyfileobj(stream, target, 1 << 20)
+                    target.flush()
+                    os.fsync(target.fileno())
+                sync_folder(path.parent)
+        else:
+            hashed(stream)
+        self._found.files += 1
+
+
+def _finish(settings: Settings, database: Database, revision: str, end: Contents) -> None:
+    """All is there: let servers use it."""
+    # in this order: a folder that lost its marker too soon still has tables that tell; see ``_empty``
+    (settings.data_dir / MARKER).unlink()
+    sync_folder(settings.data_dir)
+    with database.connect() as connection:
+        _count_on(connection, end)
+        end_restoring(connection, revision)
+        connection.execute(
+            update(InferenceRow)
+            .where(InferenceRow.state.in_(("queued", "running")))
+            .values(state="queued", owner=None, starts=0, stage=None, fraction=None, preview=None, started_at=None)
+        )
+
+
+def _count_on(connection: Connection, end: Contents) -> None:
+    with Session(connection, join_transaction_mode="create_savepoint") as session:
+        for table, number in end.numbers.items():
+            go_on_from(session, table, number)
+        session.commit()
