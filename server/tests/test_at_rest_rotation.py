@@ -5,12 +5,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
-from at_rest_kit import keys_command, keys_environment, marks_of, plain_in, refused_start, with_key
+from at_rest_kit import keys_command, marks_of, plain_in, refused_start, with_key
+from killed_commands import Commands
 from mahtai.security.at_rest.keyring import is_under
 from mahtai.security.at_rest.master_key import key_from_file, new_key_file
 from server_process import ServerProcess, finished, put_volume, start_job
@@ -107,43 +104,6 @@ class Clients:
         self.accepted.jobs.append(job)
 
 
-class Rotating:
-    """Commands that can be killed, see ``rotating.py``."""
-
-    def __init__(self, server: ServerProcess) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("rotating.py"))],
-            env=keys_environment(server, {}),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=(server.root / "rotating.log").open("ab"),
-            text=True,
-        )
-        assert self._said() == "ready"
-
-    def run(self, key_file: Path, words: str, kill_after_s: float | None) -> int:
-        """Run a command, killed after so long; its exit status, -9 for a killed one."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{key_file} {words}\n")
-        self._process.stdin.flush()
-        child = int(self._said())
-        if kill_after_s is not None:
-            time.sleep(kill_after_s)
-            with contextlib.suppress(ProcessLookupError):  # it was done sooner
-                os.kill(child, signal.SIGKILL)
-        return int(self._said())
-
-    def _said(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-    def end(self) -> None:
-        """No more commands."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=30)
-
-
 @pytest.fixture
 def server(tmp_path: Path, models: Path) -> Iterator[ServerProcess]:
     """A server with a key of its own."""
@@ -189,14 +149,14 @@ def test_keys_are_changed_and_the_change_is_killed_while_a_server_is_used(
     statuses: list[int] = []
     with server.client() as client:
         accepted = begin(client)
-    rotating = Rotating(server)
+    rotating = Commands(server)
     try:
         with Clients(server, accepted) as clients:
             began = time.monotonic()
-            assert rotating.run(current, "rotate --re-encrypt", None) == 0
+            assert rotating.run(current, "keys rotate --re-encrypt", None) == 0
             longest = time.monotonic() - began
             for number in range(ROUNDS):
-                words, new = "rotate --re-encrypt", tmp_path / f"{number}.key"
+                words, new = "keys rotate --re-encrypt", tmp_path / f"{number}.key"
                 if number % 3 == 2:
                     new_key_file(new)
                     words += f" --new-key-file {new}"
@@ -205,11 +165,11 @@ def test_keys_are_changed_and_the_change_is_killed_while_a_server_is_used(
                     os.replace(new, current)  # as the one who looks after the server does
                 assert is_under(keyring, key_from_file(current))
                 assert not clients.faults, clients.faults
-            assert rotating.run(current, "encrypt", None) == 0
+            assert rotating.run(current, "keys encrypt", None) == 0
         assert not clients.faults, clients.faults
         last = tmp_path / "last.key"
         new_key_file(last)
-        assert rotating.run(current, f"rotate --new-key-file {last}", None) == 0
+        assert rotating.run(current, f"keys rotate --new-key-file {last}", None) == 0
     finally:
         rotating.end()
     record_property("killed", statuses.count(-9))

@@ -1,4 +1,4 @@
-"""Runs ``mahtai keys …`` again and again in processes that can be killed: a line of arguments in, a process id out.
+"""Runs ``mahtai …`` again and again in processes that can be killed: a line of arguments in, a process id out.
 
 Python and its libraries are loaded once; every command gets a process forked off that.
 """
@@ -12,6 +12,8 @@ import sys
 import mahtai.foundation  # noqa: F401
 import mahtai.progress  # noqa: F401
 import mahtai.security.audit.trail  # noqa: F401
+import mahtai.upkeep.backup.making  # noqa: F401
+import mahtai.upkeep.backup.restoring  # noqa: F401
 from mahtai.cli import main
 from mahtai.security.at_rest import changing
 
@@ -27,7 +29,7 @@ def serve() -> None:
         if child == 0:
             os.environ["MAHTAI_KEY_FILE"] = key_file
             sys.stdout = sys.stderr
-            main(["keys", *words])
+            main(words)
             os._exit(0)
         print(child, flush=True)
         _, status = os.waitpid(child, 0)
