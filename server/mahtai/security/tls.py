@@ -108,7 +108,7 @@ class Tls:
             return ()
 
     def _load(self) -> ssl.SSLContext:
-        certificate = _checked(self._files)
+        certificate = checked_certificate(self._files)
         context = server_context(self._files, self._oldest)
         self._names = names_of(certificate)
         return context
@@ -146,7 +146,12 @@ def names_of(certificate: x509.Certificate) -> frozenset[str]:
     return frozenset(name.lower() for name in (*names.get_values_for_type(x509.DNSName), *addresses))
 
 
-def _checked(files: CertificateFiles) -> x509.Certificate:
+def checked_certificate(files: CertificateFiles) -> x509.Certificate:
+    """The certificate, if servers and clients can use it today.
+
+    Raises:
+        CertificateError: they cannot; the sentence says why.
+    """
     try:
         certificate = x509.load_pem_x509_certificates(files.certificate.read_bytes())[0]
         mode = files.key.stat().st_mode

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,23 +14,10 @@ import click
 if TYPE_CHECKING:
     from mahtai.security.at_rest.master_key import MasterKey
     from mahtai.settings import Settings
+    from mahtai.upkeep.finding import Finding
 
 _SHOWN = 50
 _COLOURS = {"ok": None, "warning": "yellow", "error": "red"}
-
-
-@click.command()
-@click.option("--quick", is_flag=True, help="Do not read every file and every page of the database.")
-def doctor(quick: bool) -> None:
-    """Examine data folder, database, blobs, keys, models and disk; nothing is changed, servers may run."""
-    from mahtai.settings import Settings
-    from mahtai.upkeep.doctor import examine
-
-    failed = False
-    for finding in examine(Settings.from_environment(), quick):
-        click.secho(str(finding), fg=_COLOURS[finding.level])
-        failed = failed or finding.level == "error"
-    sys.exit(1 if failed else 0)
 
 
 _KEY_FILE = click.option(
@@ -37,6 +25,79 @@ _KEY_FILE = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="The key of the backup (mahtai keys new makes one); by default the server's own, see MAHTAI_KEY_FILE.",
 )
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Do not read every file and every page of the database.")
+@click.option("--repair", is_flag=True, help="Mend what can be mended without any danger to the data.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --repair: a backup from which lost and damaged files are brought back.",
+)
+@_KEY_FILE
+def doctor(quick: bool, repair: bool, source: Path | None, key_file: Path | None) -> None:
+    """Examine data folder, database, blobs, keys, models and disk; servers may run. Without --repair nothing is
+    changed. What is damaged is never thrown away: it is set aside.
+    """
+    from mahtai.settings import Settings
+    from mahtai.upkeep.doctor import examine
+
+    if source is not None and not repair:
+        raise click.UsageError("--from goes with --repair.")
+    os.umask(0o077)  # as the server
+    settings = Settings.from_environment()
+    master = None if source is None else _master(settings, key_file)
+    findings = _shown(examine(settings, quick))
+    if repair and _mended(settings, findings, source, master):
+        click.echo("Looked at again:")
+        findings = _shown(examine(settings, quick))
+    elif any(finding.repair for finding in findings):
+        click.echo("Some of this is mended by: mahtai doctor --repair")
+    sys.exit(1 if any(finding.level == "error" for finding in findings) else 0)
+
+
+def _shown(findings: Iterable[Finding]) -> list[Finding]:
+    found = []
+    for finding in findings:
+        click.secho(str(finding), fg=_COLOURS[finding.level])
+        found.append(finding)
+    return found
+
+
+def _mended(
+    settings: Settings, findings: Sequence[Finding], source: Path | None, master: MasterKey | None
+) -> list[str]:
+    """What was mended; each is told."""
+    from mahtai.progress import StageBar
+    from mahtai.upkeep.repair import bring_back, mend
+
+    done = mend(findings)
+    lost = {finding.lost for finding in findings if finding.lost}
+    if source is not None and master is not None and lost:
+        with StageBar() as bar:
+            done += bring_back(settings, source.expanduser(), master, lost, bar.show)
+    for what in done:
+        click.echo(f"Mended: {what}")
+    if done:
+        _record_repair(settings, len(done))
+    return done
+
+
+def _record_repair(settings: Settings, count: int) -> None:
+    from mahtai.errors import MahtaiError
+    from mahtai.foundation import open_tables
+    from mahtai.security.at_rest.keyring import open_keyring
+    from mahtai.security.audit.operator import record_command
+
+    try:
+        keyring = open_keyring(settings)
+        with closing(open_tables(settings, keyring)) as database:
+            detail = {"call": "mahtai doctor --repair", "mended": str(count)}
+            record_command(settings, database, keyring, "server", "E", "success", "", detail)
+    except MahtaiError as error:  # the database may be what is damaged
+        click.secho(f"This could not be put on record: {error.reason}", fg="yellow", err=True)
 
 
 @click.command()

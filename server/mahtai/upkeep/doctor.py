@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
+from datetime import datetime, timezone
 
 from mahtai.data_folder import free_bytes
+from mahtai.db.migrate import RestoreUnfinished
 from mahtai.errors import MahtaiError
+from mahtai.foundation import MARKER
 from mahtai.models.catalogue import Catalogue
-from mahtai.security.at_rest.keyring import FILE_NAME, Keyring, open_keyring
-from mahtai.security.at_rest.master_key import read_master_key
+from mahtai.security.tls import WARN_BEFORE, certificate_files, checked_certificate
 from mahtai.settings import Settings
+from mahtai.upkeep.backup.archive import FILES
 from mahtai.upkeep.blobs_check import check_blobs, files_of
 from mahtai.upkeep.finding import Finding
-from mahtai.upkeep.tables_check import check_tables, stored_hashes
+from mahtai.upkeep.secrets_check import check_keyring, check_rights, check_secrets
+from mahtai.upkeep.tables_check import check_tables, has_rows, stored_hashes
 
 
 def examine(settings: Settings, quick: bool = False) -> Iterator[Finding]:
-    """Look at rights, room, models, keys, tables and blobs.
+    """Look at rights, room, certificate, models, keys, tables, secrets and blobs.
 
     Args:
         quick: do not read whole files.
@@ -28,40 +30,30 @@ def examine(settings: Settings, quick: bool = False) -> Iterator[Finding]:
         advice = "Set MAHTAI_DATA_DIR as the server has it."
         yield Finding("error", "folder", f"There is no data folder {settings.data_dir}.", advice)
         return
-    yield from _check_rights(settings)
+    if (settings.data_dir / MARKER).exists():
+        yield Finding("error", "folder", RestoreUnfinished().reason, RestoreUnfinished().hint or "")
+    yield from check_rights(settings)
     yield _check_room(settings)
+    yield from _check_certificate(settings)
     for folder, error in Catalogue(settings.models_path, settings.versions_dir).problems():
-        yield Finding("error", "models", f"{folder}: {error}", "Fetch the model again with `mahtai models pull`.")
-    quick_blobs = quick
-    try:
-        keyring = _keyring(settings)
-    except MahtaiError as error:
-        yield Finding("error", "keys", error.reason, error.hint or "")
-        keyring, quick_blobs = None, True  # one line says it for all of them
-    else:
-        yield Finding("ok", "keys", "Nothing is encrypted." if keyring is None else "The keyring opens.")
+        own = folder.parent == settings.versions_dir
+        lost = f"{FILES}/models/{folder.name}" if own else ""
+        advice = "mahtai doctor --repair --from BACKUP" if own else "Fetch the model again with `mahtai models pull`."
+        yield Finding("error", "models", f"{folder}: {error}", advice, lost=lost)
+    told, keyring = check_keyring(settings)
+    yield told
     yield from check_tables(settings, quick)
     files = files_of(settings.blobs_dir)
     try:
         known = stored_hashes(settings)
+        has_patients, has_record = (has_rows(settings, table) for table in ("patient_keys", "audit_events"))
     except (sqlite3.Error, MahtaiError):
         yield Finding("error", "blobs", "Not looked at: the tables do not say which there are.", "See database.")
         return
-    yield from check_blobs(settings.blobs_dir, files, known, keyring, quick_blobs)
-
-
-def _check_rights(settings: Settings) -> Iterator[Finding]:
-    if os.name != "posix":
-        return
-    secrets = settings.secrets_dir
-    private = [settings.data_dir, settings.data_dir / "patients.key", settings.data_dir / FILE_NAME, secrets]
-    private += sorted(secrets.glob("*")) if secrets.is_dir() else []
-    open_ones = [path for path in private if path.exists() and path.stat().st_mode & 0o077]
-    for path in open_ones:
-        advice = f"chmod {'700' if path.is_dir() else '600'} {path}"
-        yield Finding("error", "rights", f"Others on this computer may read {path}.", advice)
-    if not open_ones:
-        yield Finding("ok", "rights", "Only the server's user may read the data folder and its keys.")
+    is_open = told.level == "ok"  # else one line says it for all of them
+    if is_open:
+        yield from check_secrets(settings, keyring, has_patients, has_record)
+    yield from check_blobs(settings.blobs_dir, files, known, keyring, quick or not is_open)
 
 
 def _check_room(settings: Settings) -> Finding:
@@ -72,8 +64,15 @@ def _check_room(settings: Settings) -> Finding:
     return Finding("ok", "room", said)
 
 
-def _keyring(settings: Settings) -> Keyring | None:
-    path: Path = settings.data_dir / FILE_NAME
-    if not path.exists() and read_master_key(settings) is not None:
-        return None  # opening would make one
-    return open_keyring(settings)
+def _check_certificate(settings: Settings) -> Iterator[Finding]:
+    try:
+        files = certificate_files(settings)
+        if files is None:
+            return
+        until = checked_certificate(files).not_valid_after_utc
+    except MahtaiError as error:
+        yield Finding("error", "TLS", error.reason, error.hint or "")
+        return
+    is_near = until - datetime.now(timezone.utc) < WARN_BEFORE
+    advice = "Replace it (mahtai tls renew)." if is_near else ""
+    yield Finding("warning" if is_near else "ok", "TLS", f"The certificate is valid until {until:%Y-%m-%d}.", advice)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -15,12 +16,16 @@ class Finding:
         subject: such as ``database``.
         text: what was found.
         advice: what to do; empty for what is in order.
+        lost: name of the member of a backup, or of a folder of it, that would bring it back; empty for none.
+        repair: mends it without any danger to the data; None where nothing does.
     """
 
     level: Literal["ok", "warning", "error"]
     subject: str
     text: str
     advice: str = ""
+    lost: str = ""
+    repair: Callable[[], object] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         advice = f" What to do: {self.advice}" if self.advice else ""

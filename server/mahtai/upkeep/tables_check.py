@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import make_url, text
 
 from mahtai.db.engine import Database
-from mahtai.db.migrate import HEAD, current_revision
+from mahtai.db.migrate import HEAD, RESTORING, RestoreUnfinished, current_revision
 from mahtai.errors import MahtaiError
 from mahtai.settings import Settings
 from mahtai.upkeep.finding import Finding
 
-_RESTORE = "Stop the server, keep a copy of the data folder, and restore the database from a copy that is whole."
+_RESTORE = "Stop the server, keep the data folder, and restore the last backup into a new one (mahtai restore)."
+_OF_INDEXES = re.compile(r"row \d+ missing from index .*|wrong # of entries in index .*")
 
 
 def stored_hashes(settings: Settings) -> set[str]:
@@ -24,12 +27,26 @@ def stored_hashes(settings: Settings) -> set[str]:
     Raises:
         sqlite3.Error, MahtaiError: they cannot be read.
     """
-    query = "SELECT sha256 FROM volumes"
+    return {str(row[0]) for row in _rows(settings, "SELECT sha256 FROM volumes")}
+
+
+def has_rows(settings: Settings, table: str) -> bool:
+    """Whether a table, which older forms may lack, has any.
+
+    Raises:
+        sqlite3.Error, MahtaiError: it cannot be read.
+    """
+    known = "SELECT name FROM sqlite_master WHERE name = '{}'" if settings.is_sqlite else "SELECT to_regclass('{}')"
+    is_there = [row for row in _rows(settings, known.format(table)) if row[0] is not None]
+    return bool(is_there) and bool(_rows(settings, f"SELECT 1 FROM {table} LIMIT 1"))
+
+
+def _rows(settings: Settings, query: str) -> list[Any]:
     if settings.is_sqlite:
         with closing(_open_sqlite(_file_of(settings))) as connection:
-            return {row[0] for row in connection.execute(query)}
+            return connection.execute(query).fetchall()
     with closing(Database(settings.database_url)) as database, database.read() as session:
-        return set(session.execute(text(query)).scalars())
+        return list(session.execute(text(query)))
 
 
 def check_tables(settings: Settings, quick: bool) -> Iterator[Finding]:
@@ -57,7 +74,11 @@ def _check_sqlite(file: Path, quick: bool) -> Iterator[Finding]:
         yield _of_revision(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
         if quick:
             return
-        said = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
+        said = [row[0] for row in connection.execute("PRAGMA integrity_check")]
+        if all(_OF_INDEXES.fullmatch(line) for line in said):
+            text = f"{file.name} has damaged indexes; the rows themselves are whole."
+            yield Finding("error", "database", text, "mahtai doctor --repair", repair=lambda: _reindex(file))
+            return
         if said != ["ok"]:
             yield Finding("error", "database", f"{file.name} is damaged ({said[0].splitlines()[-1]}).", _RESTORE)
             return
@@ -67,6 +88,8 @@ def _check_sqlite(file: Path, quick: bool) -> Iterator[Finding]:
 
 
 def _of_revision(revision: str | None) -> Finding:
+    if revision == RESTORING:
+        return Finding("error", "database", RestoreUnfinished().reason, RestoreUnfinished().hint or "")
     if revision == HEAD:
         return Finding("ok", "database", f"The tables have the form {revision}.")
     if revision is not None and revision < HEAD:
@@ -83,3 +106,8 @@ def _file_of(settings: Settings) -> Path:
 def _open_sqlite(file: Path) -> sqlite3.Connection:
     # by itself SQLite would make a file that is not there, and the server's own connections change its mode
     return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=15.0)
+
+
+def _reindex(file: Path) -> None:
+    with closing(sqlite3.connect(file, timeout=15.0)) as connection, connection:
+        connection.execute("REINDEX")

@@ -211,9 +211,14 @@ def _add_files(archive: ArchiveWriter, settings: Settings, keyring: Keyring | No
     if keyring is not None:
         archive.add_bytes(KEYRING, (settings.data_dir / FILE_NAME).read_bytes())
     for path in [settings.data_dir / KEY_FILE, *sorted(settings.secrets_dir.glob("*"))]:
-        if path.is_file():
-            archive.add_bytes(f"{FILES}/{path.relative_to(settings.data_dir).as_posix()}", read_secret(path, keyring))
+        name = f"{FILES}/{path.relative_to(settings.data_dir).as_posix()}"
+        try:
+            archive.add_bytes(name, read_secret(path, keyring))
             contents.files += 1
+        except FileNotFoundError:
+            continue
+        except (MahtaiError, OSError):
+            contents.damaged.append(name)
     for path in files_below(settings.versions_dir):
         with path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size

@@ -47,7 +47,7 @@ from mahtai.upkeep.backup.table_rows import add_lines, go_on_from, rebuilt
 from mahtai.volumes.durable import full_disk_named, sync_folder
 from mahtai.volumes.store import BlobStore, HashMismatch
 
-_SECRET = re.compile(r"patients\.key|secrets/[A-Za-z0-9._-]+")
+_SECRET = re.compile(r"patients\.key|secrets/[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _MODEL = re.compile(r"models/(?!.*(?:^|/)\.\.?(?:/|$))[^\0\\:]+")
 
 
@@ -187,20 +187,35 @@ class _Filling:
 
     def _file(self, name: str, stream: BinaryIO) -> None:
         path = self._settings.data_dir / PurePosixPath(name)
-        if _SECRET.fullmatch(name):
+        if is_secret(name):
             content = stream.read()
             load_or_create(path, self._keyring, lambda: content)
-        elif _MODEL.fullmatch(name):
-            with full_disk_named():
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                with path.open("xb") as target:
-                    shutil.copyfileobj(stream, target, 1 << 20)
-                    target.flush()
-                    os.fsync(target.fileno())
-                sync_folder(path.parent)
+        elif is_model(name):
+            put_file(path, stream)
         else:
             hashed(stream)
         self._found.files += 1
+
+
+def is_secret(name: str) -> bool:
+    """Whether a path in a backup is that of a secret."""
+    return _SECRET.fullmatch(name) is not None
+
+
+def is_model(name: str) -> bool:
+    """Whether a path in a backup is that of a file of a model."""
+    return _MODEL.fullmatch(name) is not None
+
+
+def put_file(path: Path, stream: BinaryIO) -> None:
+    """Write a file that is not there yet."""
+    with full_disk_named():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with path.open("xb") as target:
+            shutil.copyfileobj(stream, target, 1 << 20)
+            target.flush()
+            os.fsync(target.fileno())
+        sync_folder(path.parent)
 
 
 def _finish(settings: Settings, database: Database, revision: str, end: Contents) -> None:
