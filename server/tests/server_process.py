@@ -57,12 +57,14 @@ class ServerProcess:
         models: folders with bundles.
         environment: more ``MAHTAI_*`` variables, without the prefix.
         wrapper: command line in front of the interpreter, such as ``unshare``.
+        more_path: folders with modules that come before all others.
     """
 
     root: Path
     models: tuple[Path, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     wrapper: tuple[str, ...] = ()
+    more_path: tuple[Path, ...] = ()
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
     seconds_to_listen: float = 0.0
@@ -139,7 +141,8 @@ class ServerProcess:
 
     def variables(self) -> dict[str, str]:
         """The environment that the server gets."""
-        paths = dict.fromkeys([str(Path(str(mahtai.__file__)).parents[1]), *filter(None, sys.path)])
+        first = [str(folder) for folder in self.more_path]
+        paths = dict.fromkeys([*first, str(Path(str(mahtai.__file__)).parents[1]), *filter(None, sys.path)])
         own = {
             "port": str(self.port),
             "data_dir": str(self.data),

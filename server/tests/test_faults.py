@@ -179,3 +179,24 @@ def test_what_cannot_be_put_on_record_is_not_shown_until_it_can(disk: ServerProc
             assert back and client.get(f"/v1/volumes/{identity}").content == data
     finally:
         disk.kill()
+
+
+@pytest.mark.parametrize(("losses", "state"), [(1, "succeeded"), (2, "succeeded"), (3, "failed")])
+def test_a_graphics_card_that_is_lost_costs_time_and_no_job(
+    start_server: StartServer, tmp_path: Path, losses: int, state: str
+) -> None:
+    """The process that has lost it is of no use any more; fresh ones do the job, and those after it."""
+    left = tmp_path / "losses"
+    left.write_text("0")
+    server = start_server(environment={"lost_device": str(left)}, more_path=(Path(__file__).with_name("lost_device"),))
+    with server.client() as client:
+        inputs = {channel: put_volume(client, data) for channel, data in synthetic_study().items()}
+        assert finished(client, start_job(client, "tiny", inputs)["id"])["state"] == "succeeded"
+        left.write_text(str(losses))
+        end = finished(client, start_job(client, "tiny", inputs, rerun=True)["id"])
+        assert end["state"] == state, end
+        assert left.read_text() == "0"
+        if state == "failed":
+            assert end["kind"] == "device-lost" and "graphics card" in end["reason"] and end["hint"]
+        assert finished(client, start_job(client, "tiny", inputs, rerun=True)["id"])["state"] == "succeeded"
+    assert len(server.engine_pids()) == losses + 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from mahtai.jobs.engine_child import ENDED, EngineChild, Message
-from mahtai.jobs.work import EngineFailure, EngineOutput, JobCancelled, Work, death
+from mahtai.jobs.work import DEVICE_LOST, EngineFailure, EngineOutput, JobCancelled, Work, death
 
 EngineState = Literal["starting", "ready", "busy", "broken", "stopped"]
 
@@ -27,6 +27,10 @@ TRIES = 3
 """How many processes may end before they have looked at a job until the job is blamed."""
 
 _log = logging.getLogger(__name__)
+
+
+_SPOILT = ("out-of-memory", DEVICE_LOST, "engine-fault")
+"""Failures after which a process may not be itself any more: its memory is in pieces, its graphics card gone."""
 
 
 class _NeverBegun(Exception):
@@ -113,10 +117,13 @@ class Engine:
         Args:
             preview: told the file of a coarse result while the full one is under way.
 
+        A job whose graphics card is lost is done again by a fresh process, on the processor where no card is left.
+
         Raises:
             EngineFailure: with what the engine said, or that it died; the next job gets a fresh process.
             JobCancelled: ``cancelled`` had become true and ``cancel`` was called.
         """
+        lost: EngineFailure | None = None
         for _ in range(TRIES):
             child = self._wait_until_ready(cancelled)
             with self._condition:
@@ -127,10 +134,15 @@ class Engine:
                 return self._follow(child, work.job, report, cancelled, preview)
             except _NeverBegun:
                 continue  # the process had died while it was idle; the keeper starts another
+            except EngineFailure as error:
+                if error.kind != DEVICE_LOST or cancelled():
+                    raise
+                lost = error
+                _log.warning("the graphics card was lost; a fresh process does the job with what there is")
             finally:
                 with self._condition:
                     self._job = None
-        raise death(child.wait())
+        raise death(child.wait()) if lost is None else lost
 
     def interrupt(self, job: str) -> None:
         """Ask a job to stop at its next opportunity, if there is one before its end."""
@@ -216,8 +228,8 @@ class Engine:
         if cancelled() or message["event"] == "cancelled":
             raise JobCancelled
         if message["event"] == "failed":
-            if message["kind"] == "out-of-memory":
-                self._replace(child)  # a fresh process is the one sure way to get all of the memory back
+            if message["kind"] in _SPOILT:
+                self._replace(child)  # a fresh process is the one sure way to be whole again
             raise EngineFailure(message["kind"], message["reason"], message["hint"])
         return EngineOutput({name: Path(path) for name, path in message["files"].items()}, message["summary"])
 

@@ -35,11 +35,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from mahtai.errors import MahtaiError
+from mahtai.jobs.work import DEVICE_LOST
 
 NICENESS = 5
 
 _DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "failed to allocate", "bad allocation")
+_DEVICE_WORDS = ("cuda error", "cuda driver error", "cudnn_status", "cublas_status", "hip error", "no cuda gpus")
+"""In what PyTorch says of a graphics card that was lost, reset, or has failed."""
+
 _OUT_OF_MEMORY_HINT = (
     "Close other programs on the server's computer, or ask for a machine with more memory. "
     "The engine has freed its memory; the next run starts fresh."
@@ -220,6 +224,12 @@ def explain(error: Exception) -> dict[str, str]:
             "kind": "out-of-memory",
             "reason": "The computer that runs the model had not enough memory for this study.",
             "hint": _OUT_OF_MEMORY_HINT,
+        }
+    if any(words in str(error).lower() for words in _DEVICE_WORDS):
+        return {
+            "kind": DEVICE_LOST,
+            "reason": "The graphics card that runs the model failed, or was taken away. The study itself is safe.",
+            "hint": "Run the model again. If it happens again, tell the person who looks after the server.",
         }
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         return {

@@ -11,6 +11,9 @@ from mahtai.errors import MahtaiError
 from mahtai.security.at_rest.keys import GivenKeys, Keys
 from mahtai.security.at_rest.sealed_files import needed_keys
 
+DEVICE_LOST = "device-lost"
+"""Kind of the failure where the graphics card failed or has gone."""
+
 
 class EngineFailure(MahtaiError):
     """A job that the engine could not finish; ``kind`` tells the cause apart."""
