@@ -9,8 +9,6 @@ from fastapi import Depends, Header, Request
 from mahtai.cases.person import ROLES, Person
 from mahtai.security.authentication import Principal
 
-LONGEST_NAME = 200
-
 
 def principal(request: Request) -> Principal:
     """Who acts, and in which session."""

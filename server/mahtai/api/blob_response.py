@@ -10,6 +10,9 @@ from fastapi.responses import FileResponse, Response, StreamingResponse
 
 from mahtai.volumes.store import StoredBlob
 
+PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+"""For a file that may be somebody's scan: no cache keeps it, no browser guesses what it is."""
+
 PIECE_BYTES = 1 << 20
 
 
@@ -43,8 +46,8 @@ def blob_response(blob: StoredBlob, media_type: str, file_name: str | None = Non
 
 
 def private_headers(sha256: str) -> dict[str, str]:
-    """For a file that may be somebody's scan: no cache keeps it, no browser guesses what it is."""
-    return {"ETag": f'"{sha256}"', "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    """``PRIVATE``, and what tells the file from others."""
+    return {"ETag": f'"{sha256}"', **PRIVATE}
 
 
 def _pieces(stream: BinaryIO) -> Iterator[bytes]:

@@ -14,9 +14,6 @@ from mahtai.security.permissions import CALLS, Call
 
 OPENAPI = "/openapi.json"
 
-NOWHERE = Call("", "")
-"""What a request is that no route takes."""
-
 
 @dataclass(frozen=True)
 class Found:

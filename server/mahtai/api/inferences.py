@@ -14,7 +14,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import ConfigDict, Field
 
 from mahtai.api.acting import Acting, is_about, requested_by
-from mahtai.api.blob_response import blob_response
+from mahtai.api.blob_response import PRIVATE, blob_response
 from mahtai.api.forms import EXAMPLE_HASH, Answer, Form, Sha256, Slug, Text
 from mahtai.api.openapi import EVENTS, FILE, FILE_BODY, problems
 from mahtai.api.services import Called
@@ -31,7 +31,6 @@ QUIET_S = 0.05
 MOST_REGION_BYTES = 32 << 20
 
 _NRRD = "application/x-nrrd"
-_PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 PartName = Literal["segmentation", "confidence", "landmarks", "measurements"]
 
@@ -186,7 +185,7 @@ async def watch_inference(inference: str, services: Called) -> StreamingResponse
 @router.get("/{inference}/preview", response_class=Response, responses={**FILE, **problems(404, 409)})
 def get_preview(inference: str, services: Called) -> Response:
     """A coarse segmentation (.seg.nrrd, marked `Status: preview`) of a job that runs and takes long."""
-    return Response(services.jobs.preview(inference), media_type=_NRRD, headers=_PRIVATE)
+    return Response(services.jobs.preview(inference), media_type=_NRRD, headers=PRIVATE)
 
 
 @router.post(
@@ -204,7 +203,7 @@ async def correct_region(inference: str, request: Request, services: Called) -> 
     """
     region = await _body(request)
     return Response(
-        await to_thread.run_sync(services.jobs.correct, inference, region), media_type=_NRRD, headers=_PRIVATE
+        await to_thread.run_sync(services.jobs.correct, inference, region), media_type=_NRRD, headers=PRIVATE
     )
 
 

@@ -17,9 +17,9 @@ from mahtai.db.engine import Database, insist
 from mahtai.db.trust_tables import AccountRow
 from mahtai.errors import MahtaiError
 from mahtai.security import passwords
+from mahtai.security.naming import LONGEST_NAME
 from mahtai.security.permissions import permissions_of
 
-LONGEST_NAME = 200
 MOST_TEAMS = 32
 
 

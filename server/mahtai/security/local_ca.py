@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import os
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from mahtai.security.tls import CertificateError, names_of, own_files
+from mahtai.volumes.durable import write_whole
 
 CA_DAYS = 3650
 
@@ -72,9 +72,9 @@ class LocalCa:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if keep_key:
             sealing = BestAvailableEncryption(passphrase.encode()) if passphrase else NoEncryption()
-            _write(self.folder / "ca.key", _pem(key, sealing))
+            write_whole(self.folder / "ca.key", _pem(key, sealing))
         self._issue(authority, key, alternatives, days)
-        _write(self.folder / "ca.pem", authority.public_bytes(Encoding.PEM))
+        write_whole(self.folder / "ca.pem", authority.public_bytes(Encoding.PEM))
 
     def renew(self, days: int, passphrase: str | None = None) -> None:
         """Make a new certificate for the same names; clients notice nothing.
@@ -131,8 +131,8 @@ class LocalCa:
         )
         leaf = builder.sign(ca_key, hashes.SHA256())
         # a server that runs takes the pair when both are there, and keeps the old one until then
-        _write(self.folder / "server.key", _pem(key, NoEncryption()))
-        _write(
+        write_whole(self.folder / "server.key", _pem(key, NoEncryption()))
+        write_whole(
             self.folder / "server.pem",
             leaf.public_bytes(Encoding.PEM) + authority.public_bytes(Encoding.PEM),
         )
@@ -213,13 +213,3 @@ def _general_name(name: str) -> x509.GeneralName:
 
 def _pem(key: ec.EllipticCurvePrivateKey, sealing: KeySerializationEncryption) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, sealing)
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.part")
-    partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)

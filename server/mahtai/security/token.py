@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import hmac
-import os
 import re
 import secrets
-import tempfile
 from pathlib import Path
 
 from mahtai.errors import MahtaiError
+from mahtai.volumes.durable import create_once
 
 FILE_NAME = "token"
 
@@ -34,7 +32,7 @@ def load_or_create(config_dir: Path) -> str:
     path = config_dir / FILE_NAME
     try:
         if not path.exists():
-            _create(path)
+            create_once(path, f"{secrets.token_urlsafe(32)}\n".encode("ascii"))
         text = path.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise TokenError(
@@ -51,29 +49,3 @@ def load_or_create(config_dir: Path) -> str:
 def is_valid(presented: str, token: str) -> bool:
     """Compare in constant time, so that the answer's delay tells nothing."""
     return hmac.compare_digest(presented.encode("utf-8", "replace"), token.encode("ascii"))
-
-
-def _create(path: Path) -> None:
-    """Write a new token, whole or not at all; when two servers start at once, the first one's stays."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # mkstemp makes the file readable by its owner only, from the first byte on
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".token-")
-    try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(secrets.token_urlsafe(32) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        _publish(Path(name), path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-
-
-def _publish(written: Path, path: Path) -> None:
-    try:
-        os.link(written, path)  # unlike a rename, a link never replaces the other server's token
-    except FileExistsError:
-        return
-    except OSError:  # a file system without hard links
-        if not path.exists():
-            os.replace(written, path)

@@ -11,13 +11,14 @@ from typing import BinaryIO
 
 from mahtai.errors import MahtaiError
 from mahtai.security.at_rest.keyring import FILE_NAME, Keyring, open_keyring
-from mahtai.security.at_rest.keyring_file import KeyringContent, write_whole
+from mahtai.security.at_rest.keyring_file import KeyringContent
 from mahtai.security.at_rest.master_key import MasterKey, read_master_key
 from mahtai.security.at_rest.secret_file import load_or_create
 from mahtai.settings import Settings
 from mahtai.upkeep.backup.archive import BLOBS, FILES, KEYRING, read_archive
 from mahtai.upkeep.backup.restoring import is_model, is_secret, put_file
 from mahtai.upkeep.finding import Finding
+from mahtai.volumes.durable import write_whole
 from mahtai.volumes.store import BlobStore, HashMismatch
 
 

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mahtai.errors import MahtaiError
+from MahtAILib.client.durable import sync_folder
+
+__all__ = [
+    "StorageFull",
+    "StorageUnwritable",
+    "create_once",
+    "full_disk_named",
+    "sync_folder",
+    "write_new",
+    "write_whole",
+]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 
 _UNWRITABLE = {errno.EROFS, errno.EIO}
+
+_BINARY = getattr(os, "O_BINARY", 0)
+_PARTIAL = ".part"
+_REPLACE_TRIES = 50 if os.name == "nt" else 0
 
 
 class StorageFull(MahtaiError):
@@ -53,12 +70,72 @@ def full_disk_named() -> Iterator[None]:
         ) from error
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a new name in a folder last through a power failure; Windows does so by itself."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that is not there yet, for its user only.
+
+    Raises:
+        FileExistsError: it is there.
+        OSError: it cannot be written; a part of it may be there.
+    """
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600), "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace a file, for its user only, by another content: whoever looks sees all of the old one or all of the new
+    one, also after a loss of power. To be called by one process at a time.
+
+    Raises:
+        StorageFull: and nothing was changed.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in path.parent.glob(f"{path.name}.*{_PARTIAL}"):  # of a process that was killed
+        left.unlink(missing_ok=True)
+    partial = _partial_of(path)
     try:
-        os.fsync(descriptor)
+        with full_disk_named():
+            write_new(partial, content)
+            _replace(partial, path)
+            sync_folder(path.parent)
     finally:
-        os.close(descriptor)
+        partial.unlink(missing_ok=True)
+
+
+def create_once(path: Path, content: bytes) -> None:
+    """Make a file, for its user only, whole or not at all; where several processes do so at once, the first one's
+    stays.
+
+    Raises:
+        StorageFull: and it was not made.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    partial = _partial_of(path)
+    try:
+        with full_disk_named():
+            write_new(partial, content)
+            try:
+                os.link(partial, path)  # unlike a renaming, a link never replaces what is there
+            except FileExistsError:
+                pass
+            except OSError:  # a file system without hard links
+                if not path.exists():
+                    os.replace(partial, path)
+            sync_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _partial_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{secrets.token_hex(8)}{_PARTIAL}")
+
+
+def _replace(partial: Path, path: Path) -> None:
+    for _ in range(_REPLACE_TRIES):
+        try:
+            os.replace(partial, path)
+            return
+        except PermissionError:  # Windows: somebody reads it at this moment
+            time.sleep(0.02)
+    os.replace(partial, path)

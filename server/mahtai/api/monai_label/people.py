@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mahtai.api.acting import LONGEST_NAME
 from mahtai.cases.person import NOBODY_NAMED, Person
+from mahtai.security.naming import LONGEST_NAME
 
 UNNAMED = "MONAI Label client"
 

@@ -1,4 +1,8 @@
-"""A lock between processes: a file that one of them holds. The system lets go of it however the process ends."""
+"""A lock between processes: a file that one of them holds. The system lets go of it however the process ends.
+
+Where the file system has no locks nobody gets it, unlike ``MahtAILib.client.durable.try_lock``: two changes of keys at
+once could lose a key.
+"""
 
 from __future__ import annotations
 

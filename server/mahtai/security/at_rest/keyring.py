@@ -18,11 +18,11 @@ from mahtai.security.at_rest.keyring_file import (
     WrongKey,
     damaged,
     master_of,
-    write_whole,
 )
 from mahtai.security.at_rest.keys import not_set, unknown
 from mahtai.security.at_rest.master_key import MasterKey, read_master_key
 from mahtai.settings import Settings
+from mahtai.volumes.durable import write_whole
 
 __all__ = ["FILE_NAME", "Keyring", "KeyringBusy", "KeyringDamaged", "WrongKey", "has_sealed_secrets", "open_keyring"]
 

@@ -7,12 +7,10 @@ import hmac
 import json
 import os
 import secrets
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -21,12 +19,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from mahtai.errors import MahtaiError
 from mahtai.security.at_rest.envelope import KEY_BYTES
 from mahtai.security.at_rest.master_key import MasterKey
-from mahtai.volumes.durable import full_disk_named, sync_folder
 
 FORMAT = "mahtai keyring 1"
-
-_PARTIAL = ".part"
-_REPLACE_TRIES = 50 if os.name == "nt" else 0
 
 
 class WrongKey(MahtaiError):
@@ -137,38 +131,6 @@ def master_of(raw: bytes) -> str:
         KeyringDamaged: it is no keyring.
     """
     return str(_parsed(raw)["master"])
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file by another content: whoever looks sees all of the old one or all of the new one, also after a
-    loss of power. To be called by one process at a time.
-
-    Raises:
-        StorageFull: and nothing was changed.
-    """
-    for left in path.parent.glob(f"{path.name}.*{_PARTIAL}"):  # of a process that was killed
-        left.unlink(missing_ok=True)
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}{_PARTIAL}")
-    try:
-        with full_disk_named():
-            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            _replace(partial, path)
-            sync_folder(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _replace(partial: Path, path: Path) -> None:
-    for _ in range(_REPLACE_TRIES):
-        try:
-            os.replace(partial, path)
-            return
-        except PermissionError:  # Windows: somebody reads it at this moment
-            time.sleep(0.02)
-    os.replace(partial, path)
 
 
 def damaged(what: str) -> KeyringDamaged:

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from mahtai.errors import MahtaiError
 from mahtai.security.at_rest.envelope import KEY_BYTES
 from mahtai.settings import Settings
+from mahtai.volumes.durable import write_new
 
 COMMAND_LIMIT_S = 20.0
 
@@ -148,10 +149,7 @@ def new_key_file(path: Path) -> MasterKey:
     key = secrets.token_bytes(KEY_BYTES)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-            stream.write(base64.b64encode(key) + b"\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        write_new(path, base64.b64encode(key) + b"\n")
     except FileExistsError as error:
         raise MasterKeyError(f"{path} is there already; it was not touched.", "Name a new file.") from error
     except OSError as error:

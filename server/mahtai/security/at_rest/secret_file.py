@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 
 from mahtai.errors import MahtaiError
 from mahtai.security.at_rest.envelope import is_sealed, seal_bytes, sealed_key_id, unseal_bytes
-from mahtai.security.at_rest.keyring_file import write_whole
 from mahtai.security.at_rest.keys import Keys, not_set
-from mahtai.volumes.durable import full_disk_named, sync_folder
+from mahtai.volumes.durable import create_once, write_whole
 
 SECRET_BYTES = 32
 
@@ -37,7 +35,8 @@ def load_or_create(path: Path, keys: Keys | None, make: Callable[[], bytes] | No
         StorageFull: it could not be made.
     """
     if not path.exists():
-        _create(path, secrets.token_bytes(SECRET_BYTES) if make is None else make(), keys)
+        secret = secrets.token_bytes(SECRET_BYTES) if make is None else make()
+        create_once(path, secret if keys is None else _sealed(path, secret, keys))
     content = read_secret(path, keys)
     if keys is not None and sealed_key_id(path) is None:
         write_whole(path, _sealed(path, content, keys))
@@ -71,26 +70,6 @@ def reseal(path: Path, keys: Keys) -> None:
         SealBroken, UnknownDataKey: it is encrypted and cannot be read; it stays as it is.
     """
     write_whole(path, _sealed(path, load_or_create(path, keys), keys))
-
-
-def _create(path: Path, secret: bytes, keys: Keys | None) -> None:
-    with full_disk_named():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-            stream.write(secret if keys is None else _sealed(path, secret, keys))
-            stream.flush()
-            os.fsync(stream.fileno())
-        try:
-            os.link(partial, path)  # fails where another process was sooner
-        except FileExistsError:
-            pass
-        except OSError:  # a file system without hard links
-            if not path.exists():
-                os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-        sync_folder(path.parent)
 
 
 def _sealed(path: Path, content: bytes, keys: Keys) -> bytes:

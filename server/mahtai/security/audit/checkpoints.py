@@ -22,7 +22,8 @@ from mahtai.db.clock import moment
 from mahtai.db.trust_tables import CheckpointRow
 from mahtai.errors import MahtaiError
 from mahtai.security.audit.chain import Link, canonical, instant
-from mahtai.security.audit.signing import SigningKey, is_signed, write_whole
+from mahtai.security.audit.signing import SigningKey, is_signed
+from mahtai.volumes.durable import write_whole
 
 ANCHOR_FILE = "audit-anchor.json"
 

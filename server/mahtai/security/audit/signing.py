@@ -7,9 +7,7 @@ settings folder. One that was replaced stays there, so that what it signed can s
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from mahtai.errors import MahtaiError
 from mahtai.security.at_rest.keys import Keys
 from mahtai.security.at_rest.secret_file import load_or_create, read_secret
-from mahtai.volumes.durable import full_disk_named
+from mahtai.volumes.durable import full_disk_named, write_whole
 
 PRIVATE_FILE = "audit-signing.pem"
 PUBLIC_FILE = "audit-public.pem"
@@ -112,20 +110,6 @@ def is_signed(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
     except InvalidSignature:
         return False
     return True
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file by a new one, for its user only, such that after a loss of power it is the old or the new one."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    try:
-        with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _new_pem() -> bytes:
