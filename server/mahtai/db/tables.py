@@ -127,7 +127,7 @@ class InferenceRow(Base):
     problem_reason: Mapped[str | None] = mapped_column(Text)
     problem_hint: Mapped[str | None] = mapped_column(Text)
     parts: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    summary: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    summary: Mapped[dict[str, Any] | None] = mapped_column(SealedJson("inferences.summary"))
 
 
 class ServerRow(Base):
@@ -326,7 +326,7 @@ class LabelVersionRow(Base):
     verdict: Mapped[str | None] = mapped_column(String(16))
     comment: Mapped[str] = mapped_column(SealedText("label_versions.comment"), default="")
     tools: Mapped[dict[str, Any]]
-    parts: Mapped[dict[str, Any]]
-    against_proposal: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    against_parent: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    parts: Mapped[dict[str, Any]] = mapped_column(SealedJson("label_versions.parts"))
+    against_proposal: Mapped[dict[str, Any] | None] = mapped_column(SealedJson("label_versions.against_proposal"))
+    against_parent: Mapped[dict[str, Any] | None] = mapped_column(SealedJson("label_versions.against_parent"))
     created_at: Mapped[datetime] = mapped_column(default=now)
