@@ -68,6 +68,9 @@ def fill(server: ServerProcess, key: Path) -> Filled:
     (learnt / "models").mkdir(parents=True)
     (learnt / "lineage.json").write_text("{}", "utf-8")
     (learnt / "models" / "model.pt").write_bytes(bytes(range(256)) * 5000)
+    fetching = server.data / "models" / ".pull-other-12ab"
+    fetching.mkdir()
+    (fetching / "half.zip").write_bytes(b"half of a model")
     volumes = {inputs[channel]: data for channel, data in study.items()}
     return Filled(server, key, case, str(first["id"]), job, unfinished, volumes, label)
 

@@ -220,16 +220,26 @@ def _add_files(archive: ArchiveWriter, settings: Settings, keyring: Keyring | No
         except (MahtaiError, OSError):
             contents.damaged.append(name)
     for path in files_below(settings.versions_dir):
-        with path.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            archive.add_stream(f"{FILES}/models/{path.relative_to(settings.versions_dir).as_posix()}", size, stream)
-            contents.files += 1
+        name = f"{FILES}/models/{path.relative_to(settings.versions_dir).as_posix()}"
+        try:
+            stream = path.open("rb")
+        except FileNotFoundError:
+            continue  # a model was replaced meanwhile
+        with stream:
+            reading = _Reading(stream)
+            archive.add_stream(name, os.fstat(stream.fileno()).st_size, cast(BinaryIO, reading))
+        if not reading.is_whole:
+            raise BackupRefused(
+                f"{path} could not be read to its end.",
+                "If a model was being replaced, run it again; else fetch the model again, or remove it.",
+            )
+        contents.files += 1
 
 
 def files_below(folder: Path) -> Iterator[Path]:
     """All files, those at the top first: what says which version serves before the versions, which come before it."""
     for root, folders, names in os.walk(folder):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))  # those are being fetched
         for name in sorted(names):
             if not name.endswith((_PARTIAL, ".lock")):
                 yield Path(root) / name
@@ -258,6 +268,7 @@ class _Reading:
     """Hashes what is read; goes on with zeros where a file cannot be read any more, because its length is announced."""
 
     def __init__(self, stream: BinaryIO) -> None:
+        self.is_whole = True
         self._stream = stream
         self._digest = hashlib.sha256()
 
@@ -266,6 +277,7 @@ class _Reading:
             block = self._stream.read(size)
         except (MahtaiError, OSError):
             block = b""
+        self.is_whole = self.is_whole and len(block) == size
         block = block.ljust(size, b"\0")
         self._digest.update(block)
         return block
