@@ -113,6 +113,8 @@ def test_rows_go_from_sqlite_to_postgresql_and_back(
     empty.environment = {"database_url": postgresql.new_database()}
     restore(empty, made, filled.key)
     same_rows(empty, filled.server)
+    examined = mahtai(empty, "doctor")
+    assert examined.returncode == 0, examined.stdout
     empty.start()
     same_work(empty, filled)
     with empty.client() as client:
