@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 from alembic import command
 
@@ -214,9 +215,15 @@ def test_a_database_with_tables_is_left_alone(
     empty.environment = {"database_url": postgresql.new_database()}
     empty.start().stop()
     before = all_rows(empty)
-    done = mahtai(empty, "restore", str(made), "--key-file", str(filled.key), data_dir=str(empty.root / "other"))
+    words = ("restore", str(made), "--key-file", str(filled.key))
+    done = mahtai(empty, *words, data_dir=str(empty.root / "other"))
     assert done.returncode == 1 and "has tables already" in done.stderr
     assert all_rows(empty) == before
+    another = postgresql.new_database()
+    with psycopg.connect(another, autocommit=True) as connection:
+        connection.execute("CREATE TABLE sessions AS SELECT 1 AS of_another_program")
+    done = mahtai(empty, *words, data_dir=str(empty.root / "third"), database_url=another)
+    assert done.returncode == 1 and "has tables already" in done.stderr
 
 
 def test_there_must_be_something_to_back_up(empty: ServerProcess, filled: Filled, tmp_path: Path) -> None:

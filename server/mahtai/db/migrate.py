@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,13 +69,17 @@ def upgrade(database: Database) -> None:
             ) from error
 
 
-def make_for_restoring(database: Database, revision: str) -> None:
-    """Make empty tables of a revision, for nobody but who fills them; drops those of a broken-off restoring."""
+def make_for_restoring(database: Database, revision: str, tables: Collection[str]) -> None:
+    """Make empty tables of a revision, for nobody but who fills them.
+
+    Args:
+        tables: names of those that a restoring which was broken off may have left; they are dropped.
+    """
     is_left = current_revision(database) == RESTORING
     with database.connect() as connection:
         if is_left:
             left = MetaData()
-            left.reflect(connection)
+            left.reflect(connection, only=lambda name, _: name in {"alembic_version", *tables})
             left.drop_all(connection)
         _migrate(connection, revision)
         connection.execute(text("UPDATE alembic_version SET version_num = :form"), {"form": RESTORING})
@@ -107,6 +112,12 @@ def _migrate(connection: Connection, revision: str) -> None:
     config = alembic_config()
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
+
+
+def table_names(database: Database) -> list[str]:
+    """Of all tables that there are, also those of other programs."""
+    with database.read() as session:
+        return inspect(session.connection()).get_table_names()
 
 
 def alembic_config() -> Config:

@@ -20,8 +20,8 @@ from sqlalchemy.orm import Session
 
 from mahtai.data_folder import DataFolder
 from mahtai.db.engine import Database
-from mahtai.db.migrate import RESTORING, current_revision, end_restoring, knows, make_for_restoring
-from mahtai.db.tables import InferenceRow
+from mahtai.db.migrate import RESTORING, current_revision, end_restoring, knows, make_for_restoring, table_names
+from mahtai.db.tables import Base, InferenceRow
 from mahtai.errors import MahtaiError
 from mahtai.foundation import MARKER, open_tables
 from mahtai.security.at_rest.columns import Columns
@@ -89,7 +89,7 @@ def restore_backup(
             _empty(settings, bare)
             keyring = open_keyring(settings)
             with closing(Database(settings.database_url, None if keyring is None else Columns(keyring))) as database:
-                make_for_restoring(database, revision)
+                make_for_restoring(database, revision, _tables_of(about))
                 filling = _Filling(settings, database, keyring, about)
                 end = filling.run(source, archive, report)
                 _finish(settings, database, revision, end)
@@ -104,8 +104,9 @@ def _empty(settings: Settings, database: Database) -> None:
     folder = settings.data_dir
     marker = folder / MARKER
     file = _sqlite_file(settings)
-    revision = None if file is not None and not file.is_file() else current_revision(database)
-    if revision not in (None, RESTORING):
+    is_there = file is None or file.is_file()
+    revision = current_revision(database) if is_there else None
+    if revision != RESTORING and is_there and table_names(database):
         raise RestoreRefused(
             "The database has tables already. Nothing was changed.",
             "A backup is restored into an empty database and an empty folder: set MAHTAI_DATABASE_URL and "
@@ -126,6 +127,10 @@ def _empty(settings: Settings, database: Database) -> None:
         sync_folder(folder)
     for path in found:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _tables_of(about: Mapping[str, Any]) -> set[str]:
+    return {*Base.metadata.tables, *(str(table["name"]) for table in about["tables"])}
 
 
 def _sqlite_file(settings: Settings) -> Path | None:
