@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import weakref
 from pathlib import Path
 from types import TracebackType
 
@@ -58,6 +59,7 @@ class DataFolder:
     """
 
     def __init__(self, folder: Path, lock: str = LOCK_FILE) -> None:
+        _all.add(self)
         self._folder = folder
         self._lock = lock
         self._descriptors: list[int] = []
@@ -106,6 +108,18 @@ class DataFolder:
         while self._descriptors:
             os.close(self._descriptors.pop())
 
+
+_all: weakref.WeakSet[DataFolder] = weakref.WeakSet()
+
+
+def _let_go_in_child() -> None:
+    """A forked process does not go on holding what its parent has; the parent keeps it."""
+    for folder in list(_all):
+        folder._close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_in_child)
 
 if sys.platform == "win32":
     import msvcrt

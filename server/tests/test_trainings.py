@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import psutil
 import pytest
 
 from learning_kit import Clinic, clinic
+from mahtai.data_folder import DataFolder, DataFolderInUse
 from mahtai.training.training_folder import TrainingFolder, is_running
 from server_process import ServerProcess, finished, start_job, wait_until
 from studies import FAST
@@ -179,3 +182,45 @@ def test_with_nothing_approved_the_training_says_what_to_do(tmp_path: Path) -> N
             assert "second reader" in done["hint"]
     finally:
         server.kill()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="fork")
+def test_a_forked_process_holds_no_folder_when_its_parent_has_let_go(tmp_path: Path) -> None:
+    with DataFolder(tmp_path):
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+        with pytest.raises(DataFolderInUse), DataFolder(tmp_path):
+            pass
+    try:
+        wait_until(lambda: can_be_held(tmp_path), 10, "the folder")
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def can_be_held(folder: Path) -> bool:
+    """Whether nobody has it."""
+    try:
+        with DataFolder(folder):
+            return True
+    except DataFolderInUse:
+        return False
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a service of the Linux kernel")
+@pytest.mark.parametrize("sooner", [False, True], ids=["ends later", "has ended"])
+def test_a_worker_ends_with_its_parent_however_soon_that_ends(tmp_path: Path, sooner: bool) -> None:
+    program = (
+        "import os, sys, time; from mahtai.parent import end_with_parent\n"
+        "parent = os.getpid()\n"
+        "if os.fork():\n"
+        f"    time.sleep({0 if sooner else 1}); os._exit(0)\n"
+        f"time.sleep({1 if sooner else 0}); open(sys.argv[1], 'w').write(str(os.getpid()))\n"
+        "end_with_parent(parent); time.sleep(60)\n"
+    )
+    file = tmp_path / "pid"
+    roots = os.pathsep.join(path for path in sys.path if path)
+    subprocess.run([sys.executable, "-c", program, str(file)], check=True, env={**os.environ, "PYTHONPATH": roots})
+    worker = int(wait_until(lambda: file.exists() and file.read_text(), 10, "the worker") or 0)
+    wait_until(lambda: not psutil.pid_exists(worker), 10, "the worker to end")

@@ -36,6 +36,7 @@ from typing import IO, Any
 
 from mahtai.errors import MahtaiError
 from mahtai.jobs.work import DEVICE_LOST
+from mahtai.parent import end_with_parent
 
 NICENESS = 5
 
@@ -129,7 +130,8 @@ class Outbox:
 def main() -> None:
     """Serve until the server goes away."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C in the terminal is the server's business
-    _die_with_parent()
+    end_with_parent(os.getppid())
+    _be_the_first_to_go()
     _let_others_go_first()
     commands, events = _take_pipes()
     inbox = Inbox(commands, gone=lambda: os._exit(0))
@@ -255,20 +257,11 @@ def _take_pipes() -> tuple[IO[bytes], IO[bytes]]:
     return commands, events
 
 
-def _die_with_parent() -> None:
-    """On Linux the kernel ends this process with the server's thread that started it, even in mid-computation.
-
-    The end of the pipe does the same everywhere, but only once the interpreter comes round to it.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    import ctypes
-
-    set_parent_death_signal = 1
-    ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGKILL)
-    # where memory runs out, the kernel shall take the engine and not the server
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("600", encoding="utf-8")
+def _be_the_first_to_go() -> None:
+    """Where memory runs out, the kernel shall take the engine and not the server."""
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("600", encoding="utf-8")
 
 
 def _let_others_go_first() -> None:

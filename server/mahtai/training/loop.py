@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 
+from mahtai.parent import end_worker_with_parent
 from mahtai.training.augmentation import training_patch
 from mahtai.training.datasets import Case, regions_of, require_for_training
 from mahtai.training.lesions import LesionStatistics, lesion_statistics
@@ -120,7 +122,9 @@ class SegmentationTrainer(Trainer):
                 continue
             seed = self.settings.seed + 1000 * number + self.step
             stream = PatchStream(cases, phase, self.settings, seed, rehearsal)
-            batches = iter(DataLoader(stream, batch_size=phase.batch, num_workers=workers))
+            ending = partial(end_worker_with_parent, os.getpid())
+            loader = DataLoader(stream, batch_size=phase.batch, num_workers=workers, worker_init_fn=ending)
+            batches = iter(loader)
             next_loss = partial(self.next_loss, batches)
             self.run_until(phase_end, budget, next_loss, on_progress, number, step_limit=step_limit)
         self.log_end()
