@@ -38,8 +38,9 @@ _KEY_FILE = click.option(
 )
 @_KEY_FILE
 def doctor(quick: bool, repair: bool, source: Path | None, key_file: Path | None) -> None:
-    """Examine data folder, database, blobs, keys, models and disk; servers may run. Without --repair nothing is
-    changed. What is damaged is never thrown away: it is set aside.
+    """Examine data folder, database, blobs, keys, certificate, models and disk; servers may run.
+
+    Without --repair nothing is changed. Secrets and models that are replaced are set aside in the folder "damaged".
     """
     from mahtai.settings import Settings
     from mahtai.upkeep.doctor import examine
