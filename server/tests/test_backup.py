@@ -226,6 +226,12 @@ def test_a_database_with_tables_is_left_alone(
     assert done.returncode == 1 and "has tables already" in done.stderr
 
 
+def test_a_folder_that_is_not_there_is_not_made(filled: Filled, tmp_path: Path) -> None:
+    """It may be a disk that is not mounted."""
+    done = mahtai(filled.server, "backup", str(tmp_path / "disk" / "x.mahtai"), "--key-file", str(filled.key))
+    assert done.returncode == 1 and "There is no folder" in done.stderr and not (tmp_path / "disk").exists()
+
+
 def test_there_must_be_something_to_back_up(empty: ServerProcess, filled: Filled, tmp_path: Path) -> None:
     done = mahtai(empty, "backup", str(tmp_path / "x.mahtai"), "--key-file", str(filled.key))
     assert done.returncode == 1 and "There is no database" in done.stderr

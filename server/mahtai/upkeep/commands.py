@@ -122,6 +122,8 @@ def backup(file: Path, key_file: Path | None) -> None:
     size = file.expanduser().stat().st_size
     click.echo(f"Wrote {file} ({size / 1e6:,.0f} MB) and read it again: {contents}.")
     click.echo(f"It is encrypted under the key {master.fingerprint} ({master.source}); without it, it is lost.")
+    if file.expanduser().stat().st_dev == settings.data_dir.stat().st_dev:
+        click.secho("It lies on the same disk as the data: copy it to another one.", fg="yellow")
     _tell_damaged(contents.damaged)
 
 

@@ -81,6 +81,10 @@ def make_backup(settings: Settings, target: Path, master: MasterKey, report: Rep
     """
     if target.exists():
         raise BackupRefused(f"{target} is there already; it was not touched.", "Name a new file.")
+    if not target.parent.is_dir():  # perhaps a disk that is not mounted: a folder made instead would be on this one
+        raise BackupRefused(
+            f"There is no folder {target.parent}.", "See whether its disk is there, or make the folder."
+        )
     with _opened(settings) as (database, keyring):
         outcome = "failed"
         try:
@@ -127,7 +131,6 @@ def _opened(settings: Settings) -> Iterator[tuple[Database, Keyring | None]]:
 def _appearing(target: Path) -> Iterator[Path]:
     """A partial file, which gets its name at the end and goes away after an error."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         for left in target.parent.glob(f"{target.name}.*{_PARTIAL}"):  # of a run that was killed
             left.unlink(missing_ok=True)
         partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}{_PARTIAL}")
