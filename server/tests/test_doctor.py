@@ -151,3 +151,16 @@ def test_server_on_postgresql(server_on_postgresql: ServerProcess) -> None:
     with server_on_postgresql.client() as client:
         put_volume(client, next(iter(synthetic_study().values())))
     assert examine(server_on_postgresql)[0] == 0
+
+
+def test_the_certificate_is_looked_at(filled: tuple[ServerProcess, list[str]]) -> None:
+    server, _ = filled
+    assert "TLS" not in examine(server)[1]
+    command = [sys.executable, "-m", "mahtai.cli", "tls", "init"]
+    subprocess.run([*command, "--days", "5"], env=server.variables(), check=True, capture_output=True)
+    code, said = examine(server)
+    assert code == 0 and "warning TLS" in said and "mahtai tls renew" in said, said
+    key = server.root / "config" / "tls" / "server.key"
+    key.chmod(0o644)
+    code, said = examine(server)
+    assert (code == 1 and "error   TLS" in said) or os.name != "posix", said

@@ -11,7 +11,7 @@ from mahtai.db.migrate import RestoreUnfinished
 from mahtai.errors import MahtaiError
 from mahtai.foundation import MARKER
 from mahtai.models.catalogue import Catalogue
-from mahtai.security.tls import WARN_BEFORE, certificate_files, checked_certificate
+from mahtai.security.tls import WARN_BEFORE, certificate_files, checked_certificate, own_files
 from mahtai.settings import Settings
 from mahtai.upkeep.backup.archive import FILES
 from mahtai.upkeep.blobs_check import check_blobs, files_of
@@ -66,8 +66,8 @@ def _check_room(settings: Settings) -> Finding:
 
 def _check_certificate(settings: Settings) -> Iterator[Finding]:
     try:
-        files = certificate_files(settings)
-        if files is None:
+        files = certificate_files(settings) or own_files(settings.config_dir)
+        if not files.certificate.exists():
             return
         until = checked_certificate(files).not_valid_after_utc
     except MahtaiError as error:
