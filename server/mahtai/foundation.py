@@ -17,6 +17,9 @@ from mahtai.volumes.store import BlobStore
 MARKER = "restoring"
 """File in a data folder while a backup is being restored into it."""
 
+DONE = "restored"
+"""What the marker becomes when all is there but the tables' last transaction."""
+
 DAY_S = 86_400.0
 """Where servers share the blobs, a partial file so old is nobody's any more."""
 
@@ -75,6 +78,7 @@ def open_tables(settings: Settings, keyring: Keyring | None = None) -> Database:
     database = Database(settings.database_url, None if keyring is None else Columns(keyring))
     _require_answer(database)
     upgrade(database)
+    (settings.data_dir / DONE).unlink(missing_ok=True)
     return database
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -62,8 +63,9 @@ def empty(tmp_path: Path, models: Path) -> Iterator[ServerProcess]:
 
 
 def restore(server: ServerProcess, file: Path, key: Path, *words: str) -> None:
-    """Restore, which must be done."""
-    done = mahtai(server, "restore", str(file), "--key-file", str(key), *words)
+    """Restore, which must be done; what was encrypted lies plain where the server has no key."""
+    plain = () if "key_file" in server.environment else ("--plain",)
+    done = mahtai(server, "restore", str(file), "--key-file", str(key), *plain, *words)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -112,6 +114,7 @@ def test_rows_go_from_sqlite_to_postgresql_and_back(
     filled: Filled, made: Path, empty: ServerProcess, postgresql: PostgreSQL, tmp_path: Path, models: Path
 ) -> None:
     empty.environment = {"database_url": postgresql.new_database()}
+    broken_off(empty, made, filled, tmp_path / "broken-off.mahtai")
     restore(empty, made, filled.key)
     same_rows(empty, filled.server)
     examined = mahtai(empty, "doctor")
@@ -132,6 +135,109 @@ def test_rows_go_from_sqlite_to_postgresql_and_back(
     with closing(sqlite3.connect(back.data / "mahtai.sqlite")) as tables:
         ((last,),) = tables.execute("SELECT seq FROM sqlite_sequence WHERE name = 'cases'")
         assert last == len(all_rows(back)["cases"])
+
+
+def broken_off(server: ServerProcess, made: Path, filled: Filled, file: Path) -> None:
+    """Begin to restore, and come upon a damaged byte after the first megabyte, in which the rows are."""
+    content, at = made.read_bytes(), HEADER_BYTES + (1 << 20) + 20
+    file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    done = mahtai(server, "restore", str(file), "--key-file", str(filled.key), "--plain")
+    assert done.returncode == 1 and "was changed" in done.stderr
+    with refused_start(server) as said:
+        assert "restored from a backup" in said[-1]
+
+
+def test_the_last_step_can_be_done_again(
+    filled: Filled, made: Path, empty: ServerProcess, postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended between the marker's last state and the tables': neither is taken for whole."""
+    from mahtai.upkeep.backup import restoring
+
+    empty.environment = {"database_url": postgresql.new_database()}
+    with monkeypatch.context() as patched:
+        patched.setattr(restoring, "end_restoring", lambda *_: os.kill(os.getpid(), 0) or 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            restore_backup(settings_of(empty), made, key_from_file(filled.key), lambda *_: None, plain=True)
+    assert (empty.data / "restored").exists() and not (empty.data / "restoring").exists()
+    with refused_start(empty) as said:
+        assert "restored from a backup" in said[-1]
+    restore(empty, made, filled.key)
+    assert not (empty.data / "restored").exists()
+    same_rows(empty, filled.server)
+
+
+def test_what_was_encrypted_is_not_laid_down_plain_by_mistake(filled: Filled, made: Path, empty: ServerProcess) -> None:
+    done = mahtai(empty, "restore", str(made), "--key-file", str(filled.key))
+    assert done.returncode == 1 and "--plain" in done.stderr and not empty.data.exists()
+
+
+def test_a_server_without_a_key_stays_one(empty: ServerProcess, tmp_path: Path) -> None:
+    """Whatever key is in the environment of who makes backups and repairs."""
+    empty.start().stop()
+    key = tmp_path / "backup.key"
+    new_key_file(key)
+    done = mahtai(empty, "backup", str(tmp_path / "x.mahtai"), key_file=str(key))
+    assert done.returncode == 0, done.stderr
+    empty.data.chmod(0o755)
+    done = mahtai(empty, "doctor", "--repair", key_file=str(key))
+    assert done.returncode == 0 and "Mended" in done.stdout, done.stdout + done.stderr
+    assert not (empty.data / "keyring.json").exists()
+    empty.start()
+    assert mahtai(empty, "audit", "verify").returncode == 0
+
+
+def test_after_a_lost_disk_the_record_goes_on_and_an_old_anchor_tells(empty: ServerProcess, tmp_path: Path) -> None:
+    """The settings folder is still there, and remembers a record that goes farther than the backup's."""
+    key, file = tmp_path / "backup.key", tmp_path / "x.mahtai"
+    new_key_file(key)
+    empty.start().stop()
+    assert mahtai(empty, "backup", str(file), "--key-file", str(key)).returncode == 0
+    for _ in range(2):
+        empty.start().stop()
+    anchor, config = tmp_path / "anchor-copy.json", empty.root / "config" / "audit-anchor.json"
+    anchor.write_bytes(config.read_bytes())
+    shutil.rmtree(empty.data)
+    restore(empty, file, key)
+    verified = mahtai(empty, "audit", "verify")
+    assert verified.returncode == 0, verified.stdout
+    assert "was restored" in config.read_text("utf-8")
+    empty.start().stop()
+    assert mahtai(empty, "audit", "verify").returncode == 0
+    assert mahtai(empty, "audit", "verify", "--anchor", str(anchor)).returncode == 1
+
+
+def test_linked_folders_and_odd_names_of_models_are_kept(empty: ServerProcess, tmp_path: Path, models: Path) -> None:
+    empty.start().stop()
+    elsewhere, folder = tmp_path / "large-disk" / "big", empty.data / "models"
+    elsewhere.mkdir(parents=True)
+    folder.mkdir(exist_ok=True)
+    names = ["uv.lock", "a b.txt"] + (["with:colon"] if os.name == "posix" else [])
+    for name in names:
+        (elsewhere / name).write_text(name, "utf-8")
+    if os.name == "posix":
+        (folder / "big").symlink_to(elsewhere)
+        (elsewhere / "round").symlink_to(folder)  # which has no end
+    else:
+        shutil.copytree(elsewhere, folder / "big")
+    key, file = tmp_path / "backup.key", tmp_path / "x.mahtai"
+    new_key_file(key)
+    assert mahtai(empty, "backup", str(file), "--key-file", str(key)).returncode == 0
+    other = ServerProcess(tmp_path / "other", (models,))
+    other.root.mkdir()
+    restore(other, file, key)
+    for name in names:
+        assert (other.data / "models" / "big" / name).read_text("utf-8") == name
+
+
+def test_a_backup_under_way_is_left_alone_by_the_next_one(filled: Filled, tmp_path: Path) -> None:
+    file, live = tmp_path / "x.mahtai", tmp_path / "x.mahtai.0123abcd.partial"
+    old, another = tmp_path / "x.mahtai.4567abcd.partial", tmp_path / "x.mahtai.2.0123abcd.partial"
+    for path in (live, old, another):
+        path.write_bytes(b"half")
+    for path in (old, another):
+        os.utime(path, (0, 0))
+    assert mahtai(filled.server, "backup", str(file), "--key-file", str(filled.key)).returncode == 0
+    assert live.exists() and another.exists() and not old.exists()
 
 
 def test_no_byte_lies_plain_in_a_backup(filled: Filled, made: Path) -> None:
@@ -171,7 +277,7 @@ def test_a_changed_backup_is_found_out_and_nothing_of_it_is_taken(
         file.write_bytes(CHANGES[change](made.read_bytes(), chance))
         with pytest.raises(BackupBroken, match=r"changed\.mahtai"):
             check_backup(file, key_from_file(filled.key), lambda stage, fraction: None)
-    done = mahtai(empty, "restore", str(file), "--key-file", str(filled.key))
+    done = mahtai(empty, "restore", str(file), "--key-file", str(filled.key), "--plain")
     assert done.returncode == 1 and "changed.mahtai" in done.stderr and "What to do" in done.stderr, done.stderr
     if (empty.data / "mahtai.sqlite").exists():  # it was found out on the way
         with refused_start(empty) as said:
@@ -203,9 +309,11 @@ def test_nothing_is_overwritten(filled: Filled, made: Path, tmp_path: Path) -> N
     folder = tmp_path / "full"
     folder.mkdir()
     (folder / "thesis.odt").write_bytes(b"x")
-    full = mahtai(filled.server, "restore", str(made), "--key-file", str(filled.key), data_dir=str(folder))
-    assert full.returncode == 1 and "thesis.odt" in full.stderr
-    assert (folder / "thesis.odt").read_bytes() == b"x"
+    for _ in range(2):
+        full = mahtai(filled.server, "restore", str(made), "--key-file", str(filled.key), data_dir=str(folder))
+        assert full.returncode == 1 and "thesis.odt" in full.stderr
+        assert (folder / "thesis.odt").read_bytes() == b"x"
+        (folder / "restoring").write_bytes(b"")  # as if it had come after a restore that was broken off
     assert answers(filled.server, filled.case, filled.job)["result"][:4] == b"NRRD"
 
 
@@ -215,7 +323,7 @@ def test_a_database_with_tables_is_left_alone(
     empty.environment = {"database_url": postgresql.new_database()}
     empty.start().stop()
     before = all_rows(empty)
-    words = ("restore", str(made), "--key-file", str(filled.key))
+    words = ("restore", str(made), "--key-file", str(filled.key), "--plain")
     done = mahtai(empty, *words, data_dir=str(empty.root / "other"))
     assert done.returncode == 1 and "has tables already" in done.stderr
     assert all_rows(empty) == before
@@ -259,7 +367,7 @@ def test_what_is_damaged_is_named_and_all_else_is_kept(
     assert f"blob {flipped}" in done.stderr and f"blob {gone}" in done.stderr and "reviews.comment" in done.stderr
     third = ServerProcess(tmp_path / "third", (models,))
     third.root.mkdir()
-    told = mahtai(third, "restore", str(second), "--key-file", str(filled.key))
+    told = mahtai(third, "restore", str(second), "--key-file", str(filled.key), "--plain")
     assert told.returncode == 1 and f"blob {flipped}" in told.stderr
     third.start()
     try:
@@ -316,7 +424,7 @@ def test_a_backup_of_an_older_version_is_restored_and_brought_up_to_date(empty: 
         case = {"id": "c1", "name": "Old", "task": "brain-tumour", "reference": "t1c", "state": "new", "priority": 3}
         case |= {"removed": False, "revision": 1, "created_at": "2026-01-02T03:04:05+00:00"}
         kinds = {"priority": "whole", "removed": "flag", "revision": "whole", "created_at": "time"}
-        columns = [[name, kinds.get(name, "text")] for name in case]
+        columns = [[name, kinds.get(name, "text"), False] for name in case]
     about = {"format": FORMAT, "made_at": "2026-01-03T00:00:00+00:00", "program": "0", "revision": OLD}
     file = tmp_path / "old.mahtai"
     with file.open("wb") as sink, write_archive(sink, key) as archive:
@@ -326,8 +434,9 @@ def test_a_backup_of_an_older_version_is_restored_and_brought_up_to_date(empty: 
             (str(list(case.values())).replace("'", '"') + "\n").replace("False", "false").encode(),
         )
         archive.add_end(Contents(rows={"cases": 1}, numbers={"cases": 17}))
-    made_at, contents = restore_backup(settings_of(empty), file, key, lambda stage, fraction: None)
-    assert made_at == about["made_at"] and contents.rows == {"cases": 1}
+    restored = restore_backup(settings_of(empty), file, key, lambda stage, fraction: None)
+    assert restored.made_at == about["made_at"] and restored.contents.rows == {"cases": 1}
+    assert restored.unrecorded == ""
     empty.start()
     with empty.client() as client:
         (found,) = client.get("/v1/cases").json()["cases"]
@@ -361,7 +470,8 @@ def test_no_member_leaves_the_data_folder(empty: ServerProcess, tmp_path: Path, 
         archive.add_json(ABOUT, {**about, "tables": []})
         archive.add_bytes(f"files/{name}", b"evil" * 20)
         archive.add_end(Contents(files=1))
-    restore_backup(settings_of(empty), file, key, lambda stage, fraction: None)
+    with pytest.raises(BackupBroken):
+        restore_backup(settings_of(empty), file, key, lambda stage, fraction: None)
     found = [path for path in tmp_path.rglob("*") if path.is_file() and path != file]
     assert not [path for path in found if path.read_bytes() == b"evil" * 20]
 

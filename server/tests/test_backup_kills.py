@@ -76,7 +76,8 @@ def test_what_was_accepted_before_a_backup_is_in_it_however_busy_the_server_is(
     for number in range(BACKUPS):
         restored = ServerProcess(tmp_path / f"restored-{number}", (models,))
         restored.root.mkdir()
-        done = mahtai(restored, "restore", str(tmp_path / f"{number}.mahtai"), "--key-file", str(key))
+        words = ("restore", str(tmp_path / f"{number}.mahtai"), "--key-file", str(key), "--plain")
+        done = mahtai(restored, *words)
         assert done.returncode == 0, done.stderr
         with closing(sqlite3.connect(restored.data / "mahtai.sqlite")) as tables:
             assert tables.execute("PRAGMA foreign_key_check").fetchall() == []
@@ -118,6 +119,8 @@ def test_a_killed_backup_leaves_no_file_that_could_be_taken_for_one(
             outcomes["whole" if file.exists() else "none"] += 1
             assert status == -9 or file.exists()
         file.unlink(missing_ok=True)
+        for left in folder.iterdir():
+            os.utime(left, (0, 0))  # the next day
         assert commands.run(master, words, None) == 0
     finally:
         commands.end()

@@ -18,7 +18,7 @@ from mahtai.security.at_rest.keys import not_set
 
 PREFIX = "sealed:"
 
-_PLAIN = "sealed:plain:"
+PLAIN = "sealed:plain:"
 _FORM = re.compile(r"sealed:[0-9a-f]{16}:[A-Za-z0-9+/]+={0,2}")
 
 
@@ -64,14 +64,14 @@ class SealedText(TypeDecorator[str]):
         text = str(value)
         if cipher is not None:
             return cipher.seal(text, self.place)
-        return _PLAIN + text if text.startswith(PREFIX) else text
+        return PLAIN + text if text.startswith(PREFIX) else text
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         """Unseal."""
         if value is None or not value.startswith(PREFIX):
             return value
-        if value.startswith(_PLAIN):
-            return value.removeprefix(_PLAIN)
+        if value.startswith(PLAIN):
+            return value.removeprefix(PLAIN)
         cipher = cipher_of(dialect)
         if cipher is not None:
             return cipher.unseal(value, self.place)

@@ -49,6 +49,8 @@ def doctor(quick: bool, repair: bool, source: Path | None, key_file: Path | None
         raise click.UsageError("--from goes with --repair.")
     os.umask(0o077)  # as the server
     settings = Settings.from_environment()
+    if repair:
+        _require_owner(settings)
     master = None if source is None else _master(settings, key_file)
     findings = _shown(examine(settings, quick))
     if repair and _mended(settings, findings, source, master):
@@ -57,6 +59,17 @@ def doctor(quick: bool, repair: bool, source: Path | None, key_file: Path | None
     elif any(finding.repair for finding in findings):
         click.echo("Some of this is mended by: mahtai doctor --repair")
     sys.exit(1 if any(finding.level == "error" for finding in findings) else 0)
+
+
+def _require_owner(settings: Settings) -> None:
+    """Files that somebody else makes in the data folder, such as root, could not be read by the server."""
+    from mahtai.errors import MahtaiError
+
+    folder = settings.data_dir
+    if os.name == "posix" and folder.is_dir() and folder.stat().st_uid != os.geteuid():
+        raise MahtaiError(
+            f"{folder} belongs to another user. Nothing was changed.", "Run this as the user that the server runs as."
+        )
 
 
 def _shown(findings: Iterable[Finding]) -> list[Finding]:
@@ -74,7 +87,9 @@ def _mended(
     from mahtai.progress import StageBar
     from mahtai.upkeep.repair import bring_back, mend
 
-    done = mend(findings)
+    done, failed = mend(findings)
+    for why in failed:
+        click.secho(f"Not mended: {why}", fg="red", err=True)
     lost = {finding.lost for finding in findings if finding.lost}
     if source is not None and master is not None and lost:
         with StageBar() as bar:
@@ -87,14 +102,18 @@ def _mended(
 
 
 def _record_repair(settings: Settings, count: int) -> None:
+    from mahtai.db.engine import Database
+    from mahtai.db.migrate import HEAD, current_revision
     from mahtai.errors import MahtaiError
-    from mahtai.foundation import open_tables
-    from mahtai.security.at_rest.keyring import open_keyring
+    from mahtai.security.at_rest.keyring import open_existing_keyring
     from mahtai.security.audit.operator import record_command
 
     try:
-        keyring = open_keyring(settings)
-        with closing(open_tables(settings, keyring)) as database:
+        keyring = open_existing_keyring(settings)
+        with closing(Database(settings.database_url)) as database:
+            if current_revision(database) != HEAD:  # of a server of another version, which may run
+                click.secho("This was not put on record: the tables have another form.", fg="yellow", err=True)
+                return
             detail = {"call": "mahtai doctor --repair", "mended": str(count)}
             record_command(settings, database, keyring, "server", "E", "success", "", detail)
     except MahtaiError as error:  # the database may be what is damaged
@@ -108,7 +127,8 @@ def backup(file: Path, key_file: Path | None) -> None:
     """Write all that the server keeps into the new FILE, encrypted; servers may run.
 
     In it are rows, scans, labels, results, accounts, the record, secrets, and models that were trained or fetched here.
-    Not in it are the settings folder (token, certificates) and the key: keep a copy of both elsewhere.
+    Not in it are the settings folder (token, certificates) and the key: keep a copy of both elsewhere; nor trainings
+    that are under way.
     """
     from mahtai.progress import StageBar
     from mahtai.settings import Settings
@@ -131,7 +151,8 @@ def backup(file: Path, key_file: Path | None) -> None:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @_KEY_FILE
 @click.option("--check", is_flag=True, help="Only read the backup and see whether it is whole.")
-def restore(file: Path, key_file: Path | None, check: bool) -> None:
+@click.option("--plain", is_flag=True, help="What was encrypted where the backup is from may lie plain here.")
+def restore(file: Path, key_file: Path | None, check: bool, plain: bool) -> None:
     """Restore the backup FILE into an empty data folder and an empty database (SQLite or PostgreSQL).
 
     Broken off at any moment, it is run again and begins anew. Everybody signs in again; jobs that were not finished
@@ -149,14 +170,17 @@ def restore(file: Path, key_file: Path | None, check: bool) -> None:
         if check:
             contents = check_backup(file.expanduser(), master, bar.show)
         else:
-            made_at, contents = restore_backup(settings, file.expanduser(), master, bar.show)
+            restored = restore_backup(settings, file.expanduser(), master, bar.show, plain)
+            contents = restored.contents
     if check:
         click.echo(f"{file} is whole: {contents}.")
     else:
-        click.echo(f"Restored what was there at {made_at} into {settings.data_dir}: {contents}.")
+        click.echo(f"Restored what was there at {restored.made_at} into {settings.data_dir}: {contents}.")
         click.echo(
             "What was done since is not in it. If accounts were disabled or tokens taken back since, do it again."
         )
+        if restored.unrecorded:
+            click.secho(f"This could not be put on record: {restored.unrecorded}", fg="yellow", err=True)
     _tell_damaged(contents.damaged)
 
 

@@ -17,7 +17,7 @@ from mahtai.upkeep.backup.archive import FILES
 from mahtai.upkeep.blobs_check import check_blobs, files_of
 from mahtai.upkeep.finding import Finding
 from mahtai.upkeep.secrets_check import check_keyring, check_rights, check_secrets
-from mahtai.upkeep.tables_check import check_tables, has_rows, stored_hashes
+from mahtai.upkeep.tables_check import check_sealed, check_tables, has_rows, stored_hashes
 
 
 def examine(settings: Settings, quick: bool = False) -> Iterator[Finding]:
@@ -53,6 +53,8 @@ def examine(settings: Settings, quick: bool = False) -> Iterator[Finding]:
     is_open = told.level == "ok"  # else one line says it for all of them
     if is_open:
         yield from check_secrets(settings, keyring, has_patients, has_record)
+    if keyring is not None and not quick:
+        yield from check_sealed(settings, keyring)
     yield from check_blobs(settings.blobs_dir, files, known, keyring, quick or not is_open)
 
 

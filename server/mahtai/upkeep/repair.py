@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import sqlite3
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from mahtai.errors import MahtaiError
-from mahtai.security.at_rest.keyring import FILE_NAME, Keyring, open_keyring
-from mahtai.security.at_rest.keyring_file import KeyringContent
+from mahtai.security.at_rest.keyring import FILE_NAME, Keyring, open_existing_keyring
+from mahtai.security.at_rest.keyring_file import KeyringContent, WrongKey, master_of
 from mahtai.security.at_rest.master_key import MasterKey, read_master_key
-from mahtai.security.at_rest.secret_file import load_or_create
+from mahtai.security.at_rest.secret_file import replace_secret
 from mahtai.settings import Settings
 from mahtai.upkeep.backup.archive import BLOBS, FILES, KEYRING, read_archive
 from mahtai.upkeep.backup.restoring import is_model, is_secret, put_file
@@ -22,10 +21,10 @@ from mahtai.volumes.durable import write_whole
 from mahtai.volumes.store import BlobStore, HashMismatch
 
 
-class NotMended(MahtaiError):
-    """Something that is safe to mend could not be."""
+class NotBroughtBack(MahtaiError):
+    """What was lost cannot be brought back so."""
 
-    kind = "not-mended"
+    kind = "not-brought-back"
     title = "The repair failed"
     status = 500
 
@@ -34,19 +33,17 @@ ASIDE = "damaged"
 """Folder in the data folder that gets what was replaced; whoever looks after the server may remove it."""
 
 
-def mend(findings: Iterable[Finding]) -> list[str]:
-    """Do what the findings themselves know to be safe; what was done."""
-    done = []
+def mend(findings: Iterable[Finding]) -> tuple[list[str], list[str]]:
+    """Do what the findings themselves know to be safe; what was done, and what could not be."""
+    done, failed = [], []
     for finding in findings:
         if finding.repair is not None:
             try:
                 finding.repair()
-            except (OSError, sqlite3.Error) as error:
-                raise NotMended(
-                    f"{finding.text} That could not be mended ({error}).", finding.advice or "See what is in its way."
-                ) from error
-            done.append(finding.text)
-    return done
+                done.append(finding.text)
+            except OSError as error:
+                failed.append(f"{finding.text} ({error.strerror})")
+    return done, failed
 
 
 def bring_back(
@@ -92,13 +89,11 @@ class _Returning:
         if kind == BLOBS:
             return self._bring_blob(rest, stream)
         if kind == FILES and is_secret(rest):
-            content = stream.read()
-            path = self._settings.data_dir / rest
             self._set_aside(lost)
-            load_or_create(path, self._keys(), lambda: content)
+            replace_secret(self._settings.data_dir / rest, stream.read(), self._keys())
             return True
         if kind == FILES and is_model(rest):
-            self._set_aside(lost)
+            self._move_away(lost)
             put_file(self._settings.data_dir / PurePosixPath(rest), stream)
             return True
         return False
@@ -107,7 +102,15 @@ class _Returning:
         master = read_master_key(self._settings)
         if master is None:
             return False
-        KeyringContent.decode(raw, master)
+        try:
+            KeyringContent.decode(raw, master)
+        except WrongKey as error:
+            raise NotBroughtBack(
+                f"The keyring in the backup is under the master key {master_of(raw)}; {master.source} holds "
+                f"{master.fingerprint}. Nothing was brought back.",
+                "Run this once more with the master key of that time; `mahtai keys rotate --new-key-file` then leads "
+                "to the present one.",
+            ) from error
         self._set_aside(KEYRING)
         write_whole(self._settings.data_dir / FILE_NAME, raw)
         return True
@@ -124,15 +127,26 @@ class _Returning:
 
     def _keys(self) -> Keyring | None:
         if not self._is_open:
-            self._keyring, self._is_open = open_keyring(self._settings), True
+            self._keyring, self._is_open = open_existing_keyring(self._settings), True
         return self._keyring
 
     def _set_aside(self, lost: str) -> None:
-        """Move away what is there, once."""
-        path = self._settings.data_dir / PurePosixPath(lost.removeprefix(f"{FILES}/"))
-        if lost in self._cleared or not path.exists():
-            return
+        """Keep a copy of a file that is there; it stays until it is replaced."""
+        path = self._place(lost)
+        if path.is_file():
+            shutil.copy2(path, self._aside(path))
+
+    def _move_away(self, lost: str) -> None:
+        """Move away a folder that is there, once."""
+        path = self._place(lost)
+        if lost not in self._cleared and path.exists():
+            shutil.move(path, self._aside(path))
         self._cleared.add(lost)
-        aside = self._settings.data_dir / ASIDE
-        aside.mkdir(mode=0o700, exist_ok=True)
-        shutil.move(path, aside / f"{path.name}-{secrets.token_hex(4)}")
+
+    def _place(self, lost: str) -> Path:
+        return self._settings.data_dir / PurePosixPath(lost.removeprefix(f"{FILES}/"))
+
+    def _aside(self, path: Path) -> Path:
+        folder = self._settings.data_dir / ASIDE
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder / f"{path.name}-{secrets.token_hex(4)}"

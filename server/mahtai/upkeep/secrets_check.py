@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 from mahtai.cases.patients import KEY_FILE
 from mahtai.errors import MahtaiError
-from mahtai.security.at_rest.keyring import FILE_NAME, Keyring, KeyringDamaged, open_keyring
+from mahtai.security.at_rest.keyring import FILE_NAME, Keyring, KeyringDamaged, has_sealed_files, open_keyring
+from mahtai.security.at_rest.keyring_file import FORMAT
 from mahtai.security.at_rest.keys import Keys
-from mahtai.security.at_rest.master_key import read_master_key
-from mahtai.security.at_rest.secret_file import read_secret
+from mahtai.security.at_rest.secret_file import read_secret, secret_files
 from mahtai.security.audit.signing import PRIVATE_FILE
 from mahtai.settings import Settings
 from mahtai.upkeep.backup.archive import FILES, KEYRING
 from mahtai.upkeep.finding import Finding
+from mahtai.upkeep.tables_check import sealed_values
 
 _BRING_BACK = "mahtai doctor --repair --from BACKUP"
 
@@ -40,18 +43,38 @@ def check_rights(settings: Settings) -> Iterator[Finding]:
 
 def check_keyring(settings: Settings) -> tuple[Finding, Keyring | None]:
     """What there is to say, and the keyring, if there is one and it opens."""
+    path = settings.data_dir / FILE_NAME
     try:
-        if not (settings.data_dir / FILE_NAME).exists() and read_master_key(settings) is not None:
-            if any(_is_lost(path) for path in _secret_files(settings)):
-                advice = _BRING_BACK
-                return Finding("error", "keys", "The keyring is gone.", advice, lost=KEYRING), None
-            return Finding("ok", "keys", "Nothing is encrypted."), None  # opening would make one
-        keyring = open_keyring(settings)
+        if path.exists():
+            keyring = open_keyring(settings)
+            return Finding("ok", "keys", "The keyring opens."), keyring
+        if has_sealed_files(settings) or _has_sealed_values(settings):
+            return Finding("error", "keys", "The keyring is gone.", _BRING_BACK, lost=KEYRING), None
     except KeyringDamaged as error:
-        return Finding("error", "keys", error.reason, _BRING_BACK, lost=KEYRING), None
-    except MahtaiError as error:
-        return Finding("error", "keys", error.reason, error.hint or ""), None
-    return Finding("ok", "keys", "Nothing is encrypted." if keyring is None else "The keyring opens."), keyring
+        lost = KEYRING if _is_broken(path) else ""
+        return Finding("error", "keys", error.reason, _BRING_BACK if lost else error.hint or "", lost=lost), None
+    except (MahtaiError, OSError) as error:
+        hint = error.hint if isinstance(error, MahtaiError) else None
+        return Finding("error", "keys", str(error), hint or "See who may read it."), None
+    return Finding("ok", "keys", "Nothing is encrypted."), None
+
+
+def _has_sealed_values(settings: Settings) -> bool:
+    try:
+        return next(sealed_values(settings), None) is not None
+    except (sqlite3.Error, MahtaiError):
+        return False  # the tables have a line of their own
+
+
+def _is_broken(path: Path) -> bool:
+    """Whether a keyring can be read, and is none: neither a newer one, nor one that somebody may not read."""
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError:
+        return False
+    except ValueError:
+        return True
+    return not isinstance(content, dict) or content.get("format") == FORMAT
 
 
 def check_secrets(settings: Settings, keys: Keys | None, has_patients: bool, has_record: bool) -> Iterator[Finding]:
@@ -79,15 +102,5 @@ def check_secrets(settings: Settings, keys: Keys | None, has_patients: bool, has
 
 
 def _secret_files(settings: Settings) -> list[Path]:
-    own = [settings.data_dir / KEY_FILE]
-    found = sorted(settings.secrets_dir.glob("*")) if settings.secrets_dir.is_dir() else []
-    return [path for path in (*own, *found) if path.is_file()]
-
-
-def _is_lost(path: Path) -> bool:
-    """Whether a secret is encrypted, so that there was a keyring."""
-    try:
-        read_secret(path, None)
-    except MahtaiError:
-        return True
-    return False
+    own = settings.data_dir / KEY_FILE
+    return [*([own] if own.is_file() else []), *secret_files(settings.secrets_dir)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,12 +12,16 @@ from sqlalchemy import make_url, text
 
 from mahtai.db.engine import Database
 from mahtai.db.migrate import HEAD, RESTORING, RestoreUnfinished, current_revision
+from mahtai.db.sealed import PLAIN
 from mahtai.errors import MahtaiError
+from mahtai.security.at_rest.columns import Columns
+from mahtai.security.at_rest.keys import Keys
+from mahtai.security.at_rest.rotation import sealed_columns
 from mahtai.settings import Settings
 from mahtai.upkeep.finding import Finding
 
+_SHOWN = 20
 _RESTORE = "Stop the server, keep the data folder, and restore the last backup into a new one (mahtai restore)."
-_OF_INDEXES = re.compile(r"row \d+ missing from index .*|wrong # of entries in index .*")
 
 
 def stored_hashes(settings: Settings) -> set[str]:
@@ -49,6 +52,40 @@ def _rows(settings: Settings, query: str) -> list[Any]:
         return list(session.execute(text(query)))
 
 
+def check_sealed(settings: Settings, keys: Keys) -> Iterator[Finding]:
+    """Whether every encrypted value of the tables can be read.
+
+    Raises:
+        sqlite3.Error, MahtaiError: the tables cannot be read.
+    """
+    cipher, damaged = Columns(keys), 0
+    for place, value in sealed_values(settings):
+        try:
+            cipher.unseal(value, place)
+        except MahtaiError as error:
+            damaged += 1
+            if damaged <= _SHOWN:
+                yield Finding("error", "database", f"A value of {place} cannot be read. {error.reason}", _RESTORE)
+    if not damaged:
+        yield Finding("ok", "database", "Every encrypted value can be read.")
+    elif damaged > _SHOWN:
+        yield Finding("error", "database", f"{damaged:,} encrypted values cannot be read.", _RESTORE)
+
+
+def sealed_values(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Place (``table.column``) and raw text of every encrypted value.
+
+    Raises:
+        sqlite3.Error, MahtaiError: the tables cannot be read.
+    """
+    for column in sealed_columns():
+        table, name = column.table.name, column.name
+        if has_rows(settings, table):
+            for (value,) in _rows(settings, f"SELECT {name} FROM {table} WHERE CAST({name} AS TEXT) LIKE 'sealed:%'"):
+                if not str(value).startswith(PLAIN):
+                    yield f"{table}.{name}", str(value)
+
+
 def check_tables(settings: Settings, quick: bool) -> Iterator[Finding]:
     """Look, and change nothing.
 
@@ -74,11 +111,7 @@ def _check_sqlite(file: Path, quick: bool) -> Iterator[Finding]:
         yield _of_revision(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
         if quick:
             return
-        said = [row[0] for row in connection.execute("PRAGMA integrity_check")]
-        if all(_OF_INDEXES.fullmatch(line) for line in said):
-            text = f"{file.name} has damaged indexes; the rows themselves are whole."
-            yield Finding("error", "database", text, "mahtai doctor --repair", repair=lambda: _reindex(file))
-            return
+        said = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
         if said != ["ok"]:
             yield Finding("error", "database", f"{file.name} is damaged ({said[0].splitlines()[-1]}).", _RESTORE)
             return
@@ -106,8 +139,3 @@ def _file_of(settings: Settings) -> Path:
 def _open_sqlite(file: Path) -> sqlite3.Connection:
     # by itself SQLite would make a file that is not there, and the server's own connections change its mode
     return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=15.0)
-
-
-def _reindex(file: Path) -> None:
-    with closing(sqlite3.connect(file, timeout=15.0)) as connection, connection:
-        connection.execute("REINDEX")

@@ -14,6 +14,7 @@ from mahtai.errors import MahtaiError
 from MahtAILib.client.durable import sync_folder
 
 __all__ = [
+    "PARTIAL",
     "StorageFull",
     "StorageUnwritable",
     "create_once",
@@ -23,12 +24,13 @@ __all__ = [
     "write_whole",
 ]
 
-_FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 _UNWRITABLE = {errno.EROFS, errno.EIO}
 
 _BINARY = getattr(os, "O_BINARY", 0)
-_PARTIAL = ".part"
+PARTIAL = ".part"
+"""Ending of a file that is being written."""
 _REPLACE_TRIES = 50 if os.name == "nt" else 0
 
 
@@ -91,7 +93,7 @@ def write_whole(path: Path, content: bytes) -> None:
         StorageFull: and nothing was changed.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for left in path.parent.glob(f"{path.name}.*{_PARTIAL}"):  # of a process that was killed
+    for left in path.parent.glob(f"{path.name}.*{PARTIAL}"):  # of a process that was killed
         left.unlink(missing_ok=True)
     partial = _partial_of(path)
     try:
@@ -128,7 +130,7 @@ def create_once(path: Path, content: bytes) -> None:
 
 
 def _partial_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}.{secrets.token_hex(8)}{_PARTIAL}")
+    return path.with_name(f"{path.name}.{secrets.token_hex(8)}{PARTIAL}")
 
 
 def _replace(partial: Path, path: Path) -> None:

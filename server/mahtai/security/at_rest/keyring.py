@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from mahtai.errors import MahtaiError
@@ -24,13 +25,23 @@ from mahtai.security.at_rest.master_key import MasterKey, read_master_key
 from mahtai.settings import Settings
 from mahtai.volumes.durable import write_whole
 
-__all__ = ["FILE_NAME", "Keyring", "KeyringBusy", "KeyringDamaged", "WrongKey", "has_sealed_secrets", "open_keyring"]
+__all__ = [
+    "FILE_NAME",
+    "Keyring",
+    "KeyringBusy",
+    "KeyringDamaged",
+    "WrongKey",
+    "has_sealed_files",
+    "open_existing_keyring",
+    "open_keyring",
+]
 
 FILE_NAME = "keyring.json"
 LOCK_NAME = "keyring.lock"
 PATIENCE_S = 30.0
 LOOK_S = 1.0
 LOOKS_TO_INSIST = 30
+BLOBS_TO_LOOK_AT = 100
 
 _log = logging.getLogger(__name__)
 
@@ -190,7 +201,7 @@ def open_keyring(settings: Settings) -> Keyring | None:
     path = settings.data_dir / FILE_NAME
     master = read_master_key(settings)
     if master is None:
-        if path.exists() or has_sealed_secrets(settings):
+        if path.exists() or has_sealed_files(settings):
             raise not_set(f"The data in {settings.data_dir} are")
         return None
     if not path.exists():
@@ -198,11 +209,24 @@ def open_keyring(settings: Settings) -> Keyring | None:
     return Keyring(path, master, lambda: read_master_key(settings) or master)
 
 
-def has_sealed_secrets(settings: Settings) -> bool:
-    """Whether something in the folder shows that it had a keyring."""
-    secrets_dir = settings.secrets_dir
-    files = [settings.data_dir / "patients.key", *(secrets_dir.iterdir() if secrets_dir.is_dir() else ())]
-    for file in files:
+def open_existing_keyring(settings: Settings) -> Keyring | None:
+    """As ``open_keyring``, and none is made: for those who look after a folder and do not decide how it is kept.
+
+    Raises:
+        KeyNotSet, WrongKey, KeyringDamaged, MasterKeyError: it cannot be opened, or is gone.
+    """
+    if (settings.data_dir / FILE_NAME).exists():
+        return open_keyring(settings)
+    if has_sealed_files(settings):
+        raise damaged("is gone, and the folder holds encrypted data")
+    return None
+
+
+def has_sealed_files(settings: Settings) -> bool:
+    """Whether something in the folder shows that it had a keyring: a secret, or one of the first blobs."""
+    secrets_dir, blobs = settings.secrets_dir, settings.blobs_dir
+    secret_files = [settings.data_dir / "patients.key", *(secrets_dir.iterdir() if secrets_dir.is_dir() else ())]
+    for file in (*secret_files, *islice(blobs.glob("??/??/*"), BLOBS_TO_LOOK_AT)):
         if file.is_file():
             with file.open("rb") as stream:
                 if is_sealed(stream.read(64)):
@@ -215,7 +239,7 @@ def _make(path: Path, master: MasterKey, settings: Settings) -> None:
     with _held(path):
         if path.exists():
             return
-        if has_sealed_secrets(settings):
+        if has_sealed_files(settings):
             raise damaged("is gone, and the folder holds encrypted data")
         write_whole(path, KeyringContent.new().encode(master))
 

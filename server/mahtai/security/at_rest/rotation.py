@@ -22,7 +22,7 @@ from mahtai.errors import MahtaiError
 from mahtai.security.at_rest.columns import is_under
 from mahtai.security.at_rest.envelope import SealBroken, sealed_key_id
 from mahtai.security.at_rest.keyring import Keyring
-from mahtai.security.at_rest.secret_file import reseal
+from mahtai.security.at_rest.secret_file import reseal, secret_files
 from mahtai.settings import Settings
 from mahtai.volumes.store import BlobStore, StorageFull, UnknownBlob
 
@@ -122,8 +122,7 @@ class ReEncryption:
     def _secret_files(self) -> Iterator[Path]:
         """Secrets that are encrypted, but not under the current key."""
         current, _ = self._keyring.current()
-        folder = self._settings.secrets_dir
-        for path in [self._settings.data_dir / "patients.key", *(folder.iterdir() if folder.is_dir() else ())]:
+        for path in [self._settings.data_dir / "patients.key", *secret_files(self._settings.secrets_dir)]:
             if path.is_file() and sealed_key_id(path) not in (None, current):
                 yield path
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from mahtai.errors import MahtaiError
 from mahtai.security.at_rest.envelope import is_sealed, seal_bytes, sealed_key_id, unseal_bytes
 from mahtai.security.at_rest.keys import Keys, not_set
-from mahtai.volumes.durable import create_once, write_whole
+from mahtai.volumes.durable import PARTIAL, create_once, write_whole
 
 SECRET_BYTES = 32
 
@@ -61,6 +61,17 @@ def read_secret(path: Path, keys: Keys | None) -> bytes:
             "Bring it back from a backup. If it is sessions.key, it may be deleted: everybody then signs in again.",
         )
     return content
+
+
+def secret_files(folder: Path) -> list[Path]:
+    """Files of secrets in a folder, without what a killed process has left."""
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in found if path.is_file() and path.suffix != PARTIAL]
+
+
+def replace_secret(path: Path, secret: bytes, keys: Keys | None) -> None:
+    """Put another secret in the place of one; whoever looks sees the old one or the new one."""
+    write_whole(path, secret if keys is None else _sealed(path, secret, keys))
 
 
 def reseal(path: Path, keys: Keys) -> None:

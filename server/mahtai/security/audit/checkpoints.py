@@ -113,8 +113,23 @@ class Anchors:
         known = self._all()
         if data in known and known[data].number >= checkpoint.number:
             return
-        content = {"anchors": {place: asdict(each) for place, each in {**known, data: checkpoint}.items()}}
+        self._write({**known, data: checkpoint})
+
+    def _write(self, anchors: Mapping[str, Checkpoint]) -> None:
+        content = {"anchors": {place: asdict(each) for place, each in anchors.items()}}
         write_whole(self._path, (json.dumps(content, indent=1) + "\n").encode("utf-8"))
+
+    def set_aside(self, data: str, why: str) -> Checkpoint | None:
+        """Keep the anchor of a data folder under another name, because its record was replaced by a backup's.
+
+        Raises:
+            OSError, AnchorBroken: as ``put``.
+        """
+        known = self._all()
+        before = known.pop(data, None)
+        if before is not None:
+            self._write({**known, f"{data} before the backup of {why} was restored": before})
+        return before
 
     def _all(self) -> dict[str, Checkpoint]:
         try:

@@ -176,10 +176,10 @@ def read_archive(path: Path, master: MasterKey) -> Iterator[ArchiveReader]:
         raise broken(path, "was changed, was cut off, or is no backup") from error
     except (tarfile.TarError, ValueError, KeyError) as error:
         raise broken(path, "cannot be read") from error
-    except FileNotFoundError as error:
+    except OSError as error:
         if error.filename != str(path):
             raise
-        raise BackupBroken(f"There is no file {path}.", "Name the file of the backup.") from error
+        raise BackupBroken(f"{path} cannot be read ({error.strerror}).", "Name the file of the backup.") from error
 
 
 def _forget(archive: tarfile.TarFile) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -22,13 +24,13 @@ from sqlalchemy.orm import Session
 from mahtai import __version__
 from mahtai.cases.patients import KEY_FILE
 from mahtai.db.engine import Database
-from mahtai.db.migrate import HEAD, current_revision
+from mahtai.db.migrate import HEAD, RESTORING, RestoreUnfinished, current_revision
 from mahtai.db.tables import VolumeRow
 from mahtai.errors import MahtaiError
 from mahtai.security.at_rest.columns import Columns
-from mahtai.security.at_rest.keyring import FILE_NAME, Keyring, open_keyring
+from mahtai.security.at_rest.keyring import FILE_NAME, Keyring, open_existing_keyring
 from mahtai.security.at_rest.master_key import MasterKey
-from mahtai.security.at_rest.secret_file import read_secret
+from mahtai.security.at_rest.secret_file import read_secret, secret_files
 from mahtai.security.audit.operator import record_command
 from mahtai.settings import Settings
 from mahtai.upkeep.backup.archive import (
@@ -45,7 +47,7 @@ from mahtai.upkeep.backup.archive import (
 )
 from mahtai.upkeep.backup.checking import check_backup
 from mahtai.upkeep.backup.table_rows import described, kept_tables, last_number, lines_of
-from mahtai.volumes.durable import full_disk_named, sync_folder
+from mahtai.volumes.durable import StorageFull, full_disk_named, sync_folder
 from mahtai.volumes.store import BlobStore, UnknownBlob
 
 Report = Callable[[str, float], object]
@@ -54,6 +56,7 @@ LARGEST_LINES = 1 << 20
 
 _PARTIAL = ".partial"
 _PATIENCE_MS = 600_000
+_ABANDONED_S = 86_400.0
 
 
 class BackupRefused(MahtaiError):
@@ -85,23 +88,15 @@ def make_backup(settings: Settings, target: Path, master: MasterKey, report: Rep
         raise BackupRefused(
             f"There is no folder {target.parent}.", "See whether its disk is there, or make the folder."
         )
-    with _opened(settings) as (database, keyring):
-        outcome = "failed"
-        try:
-            with _appearing(target) as partial:
-                with full_disk_named(), partial.open("wb") as sink:
-                    contents = _write(settings, database, keyring, sink, master, report)
-                    sink.flush()
-                    os.fsync(sink.fileno())
-                checked = check_backup(partial, master, report)
-                if checked != contents:
-                    raise BackupBroken(
-                        "The backup was read again and is not what was written. It was not kept; the data are safe.",
-                        "Its disk or this computer's memory fails: write it to another disk.",
-                    )
-            outcome = "success"
-        finally:
-            record_command(settings, database, keyring, "server", "R", outcome, "", {"call": "mahtai backup"})
+    with _opened(settings) as (database, keyring), _appearing(target) as partial:
+        contents = _written(settings, database, keyring, partial, master, report)
+        if check_backup(partial, master, report) != contents:
+            raise BackupBroken(
+                "The backup was read again and is not what was written. It was not kept; the data are safe.",
+                "Its disk or this computer's memory fails: write it to another disk.",
+            )
+        # before it gets its name: what cannot be put on record is not handed out
+        record_command(settings, database, keyring, "server", "R", "success", "", {"call": "mahtai backup"})
     return contents
 
 
@@ -113,10 +108,12 @@ def _opened(settings: Settings) -> Iterator[tuple[Database, Keyring | None]]:
         raise BackupRefused(f"There is no database {file}.", hint)
     if not settings.blobs_dir.is_dir():
         raise BackupRefused(f"There are no data in {settings.data_dir}.", hint)
-    keyring = open_keyring(settings)
+    keyring = open_existing_keyring(settings)
     database = Database(settings.database_url, None if keyring is None else Columns(keyring))
     try:
         revision = current_revision(database)
+        if revision == RESTORING:
+            raise RestoreUnfinished
         if revision != HEAD:
             raise BackupRefused(
                 f"The tables have the form {revision}; this version of MahtAI backs up the form {HEAD}.",
@@ -131,7 +128,7 @@ def _opened(settings: Settings) -> Iterator[tuple[Database, Keyring | None]]:
 def _appearing(target: Path) -> Iterator[Path]:
     """A partial file, which gets its name at the end and goes away after an error."""
     try:
-        for left in target.parent.glob(f"{target.name}.*{_PARTIAL}"):  # of a run that was killed
+        for left in _left_behind(target):
             left.unlink(missing_ok=True)
         partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}{_PARTIAL}")
         os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -139,10 +136,42 @@ def _appearing(target: Path) -> Iterator[Path]:
         raise BackupRefused(f"{target} cannot be written ({error.strerror}).", "Name another file.") from error
     try:
         yield partial
-        partial.rename(target)
+        _name(partial, target)
         sync_folder(target.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _left_behind(target: Path) -> list[Path]:
+    """Partial files of runs that were killed: nobody has written them for a day."""
+    form = re.compile(re.escape(target.name) + r"\.[0-9a-f]{8}" + re.escape(_PARTIAL))
+    found = [path for path in target.parent.iterdir() if form.fullmatch(path.name)]
+    return [path for path in found if time.time() - path.stat().st_mtime > _ABANDONED_S]
+
+
+def _name(partial: Path, target: Path) -> None:
+    try:
+        os.link(partial, target)  # unlike a renaming, a link never replaces what is there
+    except FileExistsError as error:
+        raise BackupRefused(f"{target} was made by somebody else meanwhile.", "Name a new file.") from error
+    except OSError:  # a file system without hard links
+        partial.rename(target)
+
+
+def _written(
+    settings: Settings, database: Database, keyring: Keyring | None, partial: Path, master: MasterKey, report: Report
+) -> Contents:
+    try:
+        with full_disk_named(), partial.open("wb") as sink:
+            contents = _write(settings, database, keyring, sink, master, report)
+            sink.flush()
+            os.fsync(sink.fileno())
+    except StorageFull as error:
+        raise StorageFull(
+            f"There is no room for the backup in {partial.parent}. Nothing of it was kept; the data are safe.",
+            "Make room there, or name a file on another disk.",
+        ) from error
+    return contents
 
 
 def _write(
@@ -162,6 +191,7 @@ def _write(
                 "made_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 "program": __version__,
                 "revision": HEAD,
+                "encrypted": keyring is not None,
                 "tables": [described(table) for table in kept_tables()],
             },
         )
@@ -213,7 +243,7 @@ def _parts(lines: Iterator[bytes]) -> Iterator[tuple[bytes, int]]:
 def _add_files(archive: ArchiveWriter, settings: Settings, keyring: Keyring | None, contents: Contents) -> None:
     if keyring is not None:
         archive.add_bytes(KEYRING, (settings.data_dir / FILE_NAME).read_bytes())
-    for path in [settings.data_dir / KEY_FILE, *sorted(settings.secrets_dir.glob("*"))]:
+    for path in [settings.data_dir / KEY_FILE, *secret_files(settings.secrets_dir)]:
         name = f"{FILES}/{path.relative_to(settings.data_dir).as_posix()}"
         try:
             archive.add_bytes(name, read_secret(path, keyring))
@@ -239,13 +269,36 @@ def _add_files(archive: ArchiveWriter, settings: Settings, keyring: Keyring | No
         contents.files += 1
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """All files, those at the top first: what says which version serves before the versions, which come before it."""
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))  # those are being fetched
-        for name in sorted(names):
-            if not name.endswith((_PARTIAL, ".lock")):
-                yield Path(root) / name
+def files_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """All files, also behind links to folders, those at the top first: what says which version serves is complete
+    before the versions, which come before it.
+
+    Args:
+        above: folders that a link could lead back to, without end.
+
+    Raises:
+        BackupRefused: a folder cannot be read.
+    """
+    here = folder.resolve()
+    if here in above:
+        return
+    try:
+        entries = sorted(folder.iterdir())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise BackupRefused(
+            f"The folder {folder} cannot be read ({error.strerror}).", "See who may read it."
+        ) from error
+    is_top = not above
+    yield from (
+        path
+        for path in entries
+        if not path.is_dir() and not path.name.endswith(_PARTIAL) and not (is_top and path.name.endswith(".lock"))
+    )
+    for path in entries:
+        if path.is_dir() and not path.name.startswith("."):  # those are being fetched
+            yield from files_below(path, above | {here})
 
 
 def _add_blob(archive: ArchiveWriter, store: BlobStore, sha256: str, contents: Contents) -> None:

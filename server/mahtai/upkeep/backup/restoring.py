@@ -12,6 +12,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -23,11 +24,12 @@ from mahtai.db.engine import Database
 from mahtai.db.migrate import RESTORING, current_revision, end_restoring, knows, make_for_restoring, table_names
 from mahtai.db.tables import Base, InferenceRow
 from mahtai.errors import MahtaiError
-from mahtai.foundation import MARKER, open_tables
+from mahtai.foundation import DONE, MARKER, open_tables
 from mahtai.security.at_rest.columns import Columns
 from mahtai.security.at_rest.keyring import LOCK_NAME, Keyring, open_keyring
-from mahtai.security.at_rest.master_key import MasterKey
+from mahtai.security.at_rest.master_key import MasterKey, read_master_key
 from mahtai.security.at_rest.secret_file import load_or_create
+from mahtai.security.audit.checkpoints import ANCHOR_FILE, Anchors
 from mahtai.security.audit.operator import record_command
 from mahtai.settings import Settings
 from mahtai.upkeep.backup.archive import (
@@ -42,13 +44,34 @@ from mahtai.upkeep.backup.archive import (
     broken,
     read_archive,
 )
-from mahtai.upkeep.backup.checking import compared, end_of, hashed
+from mahtai.upkeep.backup.checking import compared, end_of
 from mahtai.upkeep.backup.table_rows import add_lines, go_on_from, rebuilt
 from mahtai.volumes.durable import full_disk_named, sync_folder
 from mahtai.volumes.store import BlobStore, HashMismatch
 
+_RESTORES = 0x4D616874_00000003
+"""Key of PostgreSQL's advisory lock that a restore has."""
+
+_OURS = re.compile(r"blobs|secrets|models|patients\.key|keyring\.json.*|(mahtai|jobs)\.sqlite.*")
+"""What a restore makes in a data folder, and nothing else of that is removed when it begins anew."""
+
+_STAYS = re.compile(rf"{MARKER}|{DONE}|{re.escape(LOCK_NAME)}|server.*\.lock")
 _SECRET = re.compile(r"patients\.key|secrets/[A-Za-z0-9_-][A-Za-z0-9._-]*")
-_MODEL = re.compile(r"models/(?!.*(?:^|/)\.\.?(?:/|$))[^\0\\:]+")
+_MODEL = re.compile(r"models/(?!.*(?:^|/)\.\.?(?:/|$))[^\0]+", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What was restored.
+
+    Attributes:
+        made_at: when the backup was made, UTC, ISO 8601.
+        unrecorded: why it could not be put on record; empty where it was.
+    """
+
+    made_at: str
+    contents: Contents
+    unrecorded: str
 
 
 class RestoreRefused(MahtaiError):
@@ -60,20 +83,22 @@ class RestoreRefused(MahtaiError):
 
 
 def restore_backup(
-    settings: Settings, source: Path, master: MasterKey, report: Callable[[str, float], object]
-) -> tuple[str, Contents]:
+    settings: Settings,
+    source: Path,
+    master: MasterKey,
+    report: Callable[[str, float], object],
+    plain: bool = False,
+) -> Restored:
     """Restore; no server may run on the folder.
 
     Args:
         settings: whose data folder and database are empty; what is restored is encrypted under their key, if any.
         master: the one that the backup was made with.
         report: told the stage and the fraction of it that is done.
-
-    Returns:
-        When the backup was made (UTC, ISO 8601), and what it holds.
+        plain: whether what was encrypted where it is from may lie plain here.
 
     Raises:
-        RestoreRefused: they are not empty; nothing was changed.
+        RestoreRefused: they are not empty, or no key is set; nothing was changed.
         BackupBroken, WrongBackupKey: the backup cannot be used.
         MahtaiError: the key, the database or the disk cannot be used; run it again.
     """
@@ -85,18 +110,41 @@ def restore_backup(
                 f"The backup was made by MahtAI {about['program']}, which is newer than this version.",
                 "Install that version, or a newer one.",
             )
-        with DataFolder(settings.data_dir), closing(Database(settings.database_url)) as bare:
+        if about.get("encrypted") and not plain and read_master_key(settings) is None:
+            raise RestoreRefused(
+                "The server that this backup is from encrypts what it keeps, and no key is set here.",
+                "Set MAHTAI_KEY_FILE to the key that the data shall have here; or say --plain.",
+            )
+        with (
+            DataFolder(settings.data_dir),
+            closing(Database(settings.database_url)) as bare,
+            bare.only_one(_RESTORES) as is_alone,
+        ):
+            if not is_alone:
+                raise RestoreRefused("Another restore fills this database at the moment.", "Wait until it is done.")
             _empty(settings, bare)
             keyring = open_keyring(settings)
-            with closing(Database(settings.database_url, None if keyring is None else Columns(keyring))) as database:
+            cipher = None if keyring is None else Columns(keyring)
+            with closing(Database(settings.database_url, cipher)) as database:
                 make_for_restoring(database, revision, _tables_of(about))
-                filling = _Filling(settings, database, keyring, about)
-                end = filling.run(source, archive, report)
+                end = _Filling(settings, database, keyring, about).run(source, archive, report)
                 _finish(settings, database, revision, end)
-    with closing(open_tables(settings, keyring)) as database:
-        detail = {"call": "mahtai restore", "made at": str(about["made_at"])}
-        record_command(settings, database, keyring, "server", "E", "success", "", detail)
-    return str(about["made_at"]), end
+    return Restored(str(about["made_at"]), end, _record(settings, keyring, str(about["made_at"])))
+
+
+def _record(settings: Settings, keyring: Keyring | None, made_at: str) -> str:
+    """Put it on record; what went wrong with that."""
+    try:
+        detail = {"call": "mahtai restore", "made at": made_at}
+        # the record that was in this folder before goes farther than the one of the backup, which is no forgery
+        before = Anchors(settings.config_dir / ANCHOR_FILE).set_aside(str(settings.secrets_dir), made_at)
+        if before is not None:
+            detail |= {"record before": str(before.number), "sha256 before": before.sha256}
+        with closing(open_tables(settings, keyring)) as database:
+            record_command(settings, database, keyring, "server", "E", "success", "", detail)
+    except (MahtaiError, OSError) as error:
+        return str(error)
+    return ""
 
 
 def _empty(settings: Settings, database: Database) -> None:
@@ -113,20 +161,22 @@ def _empty(settings: Settings, database: Database) -> None:
             "MAHTAI_DATA_DIR to new ones.",
         )
     # a database in the folder tells of it; one that is elsewhere does not
-    is_left = marker.exists() or (revision == RESTORING and file is not None and file.parent == folder)
-    database.close()  # SQLite removes files of its own then
-    stays = re.compile(rf"{re.escape(MARKER)}|{re.escape(LOCK_NAME)}|server.*\.lock")
-    found = [path for path in folder.iterdir() if not stays.fullmatch(path.name)]
-    if found and not is_left:
+    is_in_folder = file is not None and file.parent == folder
+    is_left = marker.exists() or (revision == RESTORING and (is_in_folder or (folder / DONE).exists()))
+    found = [path for path in folder.iterdir() if not _STAYS.fullmatch(path.name)]
+    foreign = [path for path in found if not (is_left and _OURS.fullmatch(path.name))]
+    if foreign:
         raise RestoreRefused(
-            f"{folder} is not empty: it holds {found[0].name}. Nothing was changed.",
+            f"{folder} is not empty: it holds {foreign[0].name}. Nothing was changed.",
             "A backup is restored into a new folder: set MAHTAI_DATA_DIR to one.",
         )
+    if is_in_folder:
+        database.close()  # SQLite removes files of its own then
     with full_disk_named():
         marker.write_bytes(b"")
         sync_folder(folder)
     for path in found:
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
 def _tables_of(about: Mapping[str, Any]) -> set[str]:
@@ -198,7 +248,7 @@ class _Filling:
         elif is_model(name):
             put_file(path, stream)
         else:
-            hashed(stream)
+            raise ValueError(f"a file {name}")
         self._found.files += 1
 
 
@@ -208,8 +258,8 @@ def is_secret(name: str) -> bool:
 
 
 def is_model(name: str) -> bool:
-    """Whether a path in a backup is that of a file of a model."""
-    return _MODEL.fullmatch(name) is not None
+    """Whether a path in a backup is that of a file of a model, and leads nowhere else."""
+    return _MODEL.fullmatch(name) is not None and not (os.name == "nt" and set(name) & set("\\:"))
 
 
 def put_file(path: Path, stream: BinaryIO) -> None:
@@ -225,8 +275,9 @@ def put_file(path: Path, stream: BinaryIO) -> None:
 
 def _finish(settings: Settings, database: Database, revision: str, end: Contents) -> None:
     """All is there: let servers use it."""
-    # in this order: a folder that lost its marker too soon still has tables that tell; see ``_empty``
-    (settings.data_dir / MARKER).unlink()
+    # until the tables are whole, they and this tell together that it was broken off; see ``_empty``
+    done = settings.data_dir / DONE
+    (settings.data_dir / MARKER).replace(done)
     sync_folder(settings.data_dir)
     with database.connect() as connection:
         _count_on(connection, end)
@@ -236,6 +287,7 @@ def _finish(settings: Settings, database: Database, revision: str, end: Contents
             .where(InferenceRow.state.in_(("queued", "running")))
             .values(state="queued", owner=None, starts=0, stage=None, fraction=None, preview=None, started_at=None)
         )
+    done.unlink()
 
 
 def _count_on(connection: Connection, end: Contents) -> None:

@@ -62,13 +62,19 @@ def kept_tables() -> list[Table]:
 
 def described(table: Table) -> dict[str, Any]:
     """A table's name and columns, for the backup."""
-    return {"name": table.name, "columns": [[column.name, _kind(column.type)] for column in table.columns]}
+    return {
+        "name": table.name,
+        "columns": [[column.name, _kind(column.type), bool(column.nullable)] for column in table.columns],
+    }
 
 
 def rebuilt(description: Mapping[str, Any]) -> Table:
     """What ``described`` has told of, as far as inserting rows goes."""
     name = str(description["name"])
-    columns = [Column(column, _type(kind, f"{name}.{column}")) for column, kind in description["columns"]]
+    columns = [
+        Column(column, _type(kind, f"{name}.{column}", is_nullable))
+        for column, kind, is_nullable in description["columns"]
+    ]
     return Table(name, MetaData(), *columns)
 
 
@@ -157,12 +163,12 @@ def _kind(of: TypeEngine[Any]) -> str:
     return next(name for kind, name in _KINDS if isinstance(of, kind))
 
 
-def _type(kind: str, place: str) -> TypeEngine[Any]:
+def _type(kind: str, place: str, is_nullable: bool) -> TypeEngine[Any]:
     if kind.startswith("sealed"):
         return (SealedJson if kind == "sealed json" else SealedText)(place)
     known: dict[str, TypeEngine[Any]] = {
         "time": UtcDateTime(),
-        "json": JSON(none_as_null=True),
+        "json": JSON(none_as_null=is_nullable),
         "flag": Boolean(),
         "whole": BigInteger(),
         "real": Float(),

@@ -162,7 +162,7 @@ _REFUSALS_OF_SQLITE = (
 )
 
 _REFUSALS_OF_POSTGRESQL = (
-    "CREATE FUNCTION mahtai_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+    "CREATE OR REPLACE FUNCTION mahtai_refuse() RETURNS trigger LANGUAGE plpgsql AS "
     "$$ BEGIN RAISE EXCEPTION 'the record is only added to'; END $$",
     f"CREATE TRIGGER audit_events_fixed BEFORE UPDATE ON audit_events FOR EACH ROW WHEN (NOT ({_ERASED})) "
     "EXECUTE FUNCTION mahtai_refuse()",
