@@ -7,12 +7,14 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from at_rest_kit import refused_start, with_key
 from backup_kit import mahtai
+from mahtai.models.catalogue import Catalogue
 from mahtai.security.at_rest.master_key import new_key_file
 from server_process import put_volume
 from studies import synthetic_study
@@ -96,6 +98,20 @@ def test_secrets_come_back_and_what_was_damaged_is_set_aside(kept: Kept) -> None
         other = make_case(client, channels, patient="4711")
         assert other["split"] == client.get(f"/v1/cases/{kept.case}").json()["split"]
     kept.require_all()
+
+
+def test_a_secret_that_was_made_anew_by_mistake_is_told(kept: Kept) -> None:
+    kept.server.stop()
+    patients = kept.server.data / "patients.key"
+    patients.unlink()
+    kept.server.start()  # which makes itself another one
+    kept.server.stop()
+    code, said = kept.repair()
+    assert code == 0 and "files/patients.key is another one than in the backup" in said, said
+    assert "sessions.key is" not in said
+    patients.unlink()
+    code, said = kept.repair()
+    assert code == 0 and "Mended: files/patients.key" in said and "another one" not in said, said
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut off"])
@@ -201,6 +217,30 @@ def test_an_index_that_disagrees_with_its_table_is_told_and_nothing_is_made_of_i
         found = mahtai(kept.server, *words)
         assert found.returncode == 1 and "missing from index" in found.stdout, found.stdout
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("lost", ["weights", "folder"])
+def test_a_version_that_serves_comes_back(kept: Kept, tmp_path: Path, lost: str) -> None:
+    folder = kept.server.data / "models" / "tiny@1"
+    folder.rmdir()
+    shutil.copytree(kept.server.models[0] / "tiny", folder)
+    catalogue = Catalogue([*kept.server.models], kept.server.data / "models")
+    assert catalogue.serving is not None
+    catalogue.serving.change("tiny", lambda serving: replace(serving, active=1, history=(0,)))
+    assert mahtai(kept.server, "doctor").returncode == 0
+    kept.file = tmp_path / "two.mahtai"
+    assert mahtai(kept.server, "backup", str(kept.file), "--key-file", str(kept.key)).returncode == 0
+    before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    if lost == "folder":
+        shutil.rmtree(folder)
+    else:
+        (weights,) = (folder / "models").glob("model.*")
+        weights.unlink()
+    found = mahtai(kept.server, "doctor")
+    assert found.returncode == 1 and "tiny@1" in found.stdout, found.stdout
+    code, said = kept.repair()
+    assert code == 0, said
+    assert {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_a_wrong_backup_mends_nothing(kept: Kept, tmp_path: Path) -> None:

@@ -91,9 +91,17 @@ def _mended(
     for why in failed:
         click.secho(f"Not mended: {why}", fg="red", err=True)
     lost = {finding.lost for finding in findings if finding.lost}
-    if source is not None and master is not None and lost:
+    if source is not None and master is not None:
         with StageBar() as bar:
-            done += bring_back(settings, source.expanduser(), master, lost, bar.show)
+            brought, differing = bring_back(settings, source.expanduser(), master, lost, bar.show)
+        done += brought
+        for name in differing:
+            click.secho(
+                f"{name} is another one than in the backup. If the server has made it anew by mistake, stop "
+                "the server, move the file away, and run this again.",
+                fg="yellow",
+                err=True,
+            )
     for what in done:
         click.echo(f"Mended: {what}")
     if done:

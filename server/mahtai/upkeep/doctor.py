@@ -13,9 +13,9 @@ from mahtai.foundation import MARKER
 from mahtai.models.catalogue import Catalogue
 from mahtai.security.tls import WARN_BEFORE, certificate_files, checked_certificate, own_files
 from mahtai.settings import Settings
-from mahtai.upkeep.backup.archive import FILES
 from mahtai.upkeep.blobs_check import check_blobs, files_of
 from mahtai.upkeep.finding import Finding
+from mahtai.upkeep.models_check import check_models
 from mahtai.upkeep.secrets_check import check_keyring, check_rights, check_secrets
 from mahtai.upkeep.tables_check import check_sealed, check_tables, has_rows, stored_hashes
 
@@ -35,11 +35,7 @@ def examine(settings: Settings, quick: bool = False) -> Iterator[Finding]:
     yield from check_rights(settings)
     yield _check_room(settings)
     yield from _check_certificate(settings)
-    for folder, error in Catalogue(settings.models_path, settings.versions_dir).problems():
-        own = folder.parent == settings.versions_dir
-        lost = f"{FILES}/models/{folder.name}" if own else ""
-        advice = "mahtai doctor --repair --from BACKUP" if own else "Fetch the model again with `mahtai models pull`."
-        yield Finding("error", "models", f"{folder}: {error}", advice, lost=lost)
+    yield from check_models(Catalogue(settings.models_path, settings.versions_dir), settings.versions_dir)
     told, keyring = check_keyring(settings)
     yield told
     yield from check_tables(settings, quick)

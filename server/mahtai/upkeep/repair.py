@@ -12,7 +12,7 @@ from mahtai.errors import MahtaiError
 from mahtai.security.at_rest.keyring import FILE_NAME, Keyring, open_existing_keyring
 from mahtai.security.at_rest.keyring_file import KeyringContent, WrongKey, master_of
 from mahtai.security.at_rest.master_key import MasterKey, read_master_key
-from mahtai.security.at_rest.secret_file import replace_secret
+from mahtai.security.at_rest.secret_file import read_secret, replace_secret
 from mahtai.settings import Settings
 from mahtai.upkeep.backup.archive import BLOBS, FILES, KEYRING, read_archive
 from mahtai.upkeep.backup.restoring import is_model, is_secret, put_file
@@ -48,7 +48,7 @@ def mend(findings: Iterable[Finding]) -> tuple[list[str], list[str]]:
 
 def bring_back(
     settings: Settings, source: Path, master: MasterKey, lost: Collection[str], report: Callable[[str, float], object]
-) -> list[str]:
+) -> tuple[list[str], list[str]]:
     """Put back what the backup has of it; what was there is set aside. Servers may run.
 
     Args:
@@ -57,14 +57,15 @@ def bring_back(
         report: told the stage and the fraction of it that is done.
 
     Returns:
-        Names of what was brought back.
+        Names of what was brought back, and of secrets that are there and are other ones than in the backup.
 
     Raises:
         WrongBackupKey, BackupBroken: the backup cannot be used.
         MahtaiError: the key or the disk cannot be used.
     """
     returning = _Returning(settings)
-    done = []
+    done: list[str] = []
+    differing: list[str] = []
     with read_archive(source, master) as archive:
         archive.about()
         for name, stream, _ in archive.members():
@@ -72,7 +73,9 @@ def bring_back(
             of = next((wanted for wanted in lost if name == wanted or name.startswith(f"{wanted}/")), None)
             if of is not None and returning.take(of, name, stream):
                 done.append(name)
-    return done
+            elif of is None and returning.is_other_secret(name, stream):
+                differing.append(name)
+    return done, differing
 
 
 class _Returning:
@@ -97,6 +100,16 @@ class _Returning:
             put_file(self._settings.data_dir / PurePosixPath(rest), stream)
             return True
         return False
+
+    def is_other_secret(self, name: str, stream: BinaryIO) -> bool:
+        """As where a server has made itself a new one after the old one was lost."""
+        kind, _, rest = name.partition("/")
+        if kind != FILES or not is_secret(rest):
+            return False
+        try:
+            return read_secret(self._settings.data_dir / rest, self._keys()) != stream.read()
+        except (MahtaiError, OSError):
+            return False  # it is gone and not missed, or has a line of its own
 
     def _bring_keyring(self, raw: bytes) -> bool:
         master = read_master_key(self._settings)
