@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from at_rest_kit import with_key
@@ -130,15 +131,17 @@ def test_a_killed_backup_leaves_no_file_that_could_be_taken_for_one(
 
 
 @pytest.mark.timeout(240 + 30 * ROUNDS)
+@pytest.mark.parametrize("tables", ["sqlite", "postgresql"])
 def test_a_killed_restore_is_never_taken_for_the_data_and_can_be_done_again(
-    used: tuple[ServerProcess, Accepted], tmp_path: Path, models: Path
+    used: tuple[ServerProcess, Accepted], tmp_path: Path, models: Path, tables: str, request: pytest.FixtureRequest
 ) -> None:
     server, _ = used
     chance, file, key = random.Random(SEED), tmp_path / "one.mahtai", tmp_path / "backup.key"
     new_key_file(key)
     assert mahtai(server, "backup", str(file), "--key-file", str(key)).returncode == 0
     (tmp_path / "again").mkdir()
-    again = with_key(tmp_path / "again", (models,))
+    url = request.getfixturevalue("postgresql").new_database() if tables == "postgresql" else None
+    again = with_key(tmp_path / "again", (models,), **({} if url is None else {"database_url": url}))
     wanted = {name: len(rows) for name, rows in all_rows(server).items() if not name.startswith("audit")}
     words, master = f"restore {file} --key-file {key}", Path(again.environment["key_file"])
     commands, outcomes = Commands(again), Counter[str]()
@@ -147,7 +150,7 @@ def test_a_killed_restore_is_never_taken_for_the_data_and_can_be_done_again(
         assert commands.run(master, words, None) == 0
         longest = time.monotonic() - began
         for _ in range(ROUNDS):
-            shutil.rmtree(again.data)
+            empty(again, url)
             assert commands.run(master, words, chance.uniform(0, 1.1 * longest)) in (0, -9)
             left = state(again)
             outcomes[left] += 1
@@ -158,7 +161,16 @@ def test_a_killed_restore_is_never_taken_for_the_data_and_can_be_done_again(
         commands.end()
     assert mahtai(again, "doctor").returncode == 0
     assert outcomes["unfinished"] > 0
-    print(f"\nrestore killed: {dict(outcomes)}")
+    print(f"\nrestore into {tables} killed: {dict(outcomes)}")
+
+
+def empty(server: ServerProcess, url: str | None) -> None:
+    """Remove all of its data."""
+    shutil.rmtree(server.data)
+    if url is not None:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("DROP SCHEMA public CASCADE")
+            connection.execute("CREATE SCHEMA public")
 
 
 def state(server: ServerProcess) -> str:
