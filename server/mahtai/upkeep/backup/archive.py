@@ -31,6 +31,9 @@ END = "end.json"
 KEYRING = "keyring.json"
 ROWS, FILES, BLOBS = "rows", "files", "blobs"
 
+PARTIAL = ".partial"
+"""Ending of a file that is not whole yet."""
+
 _PLACE = "backup"
 _PURPOSE = "backup"
 
