@@ -13,8 +13,6 @@ from MahtAILib.client.connection import Connection
 
 __all__ = ["dialogs", "qt_app", "slicer_context"]
 
-__all__ = ["dialogs", "qt_app", "slicer_context"]
-
 
 @pytest.fixture(autouse=True)
 def user_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

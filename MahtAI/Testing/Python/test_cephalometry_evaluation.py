@@ -184,7 +184,7 @@ def test_a_missing_point_is_named_by_what_needs_it_and_by_nothing_else(landmark:
 BAD = [None, (np.nan, 3), (np.inf, 3), (1e300, 3), (), (1,), "ab", object(), ("x", "y"), np.array([[1, 2], [3, 4]])]
 
 
-@pytest.mark.parametrize("bad", BAD, ids=repr)
+@pytest.mark.parametrize("bad", BAD)
 def test_what_is_no_point_counts_as_missing(bad: object) -> None:
     found = evaluate({**FACE, "N": bad}, RADII, 1.0)  # type: ignore[dict-item]
     assert found["steiner.sna"].missing == ("N",)

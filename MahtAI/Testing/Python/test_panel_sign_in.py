@@ -1,80 +1,25 @@
-"""The panel and a real server on which people sign in: who is it, what may they do, and whose work is whose."""
+"""The panel and a real server on which people sign in: who is it, and what may they do."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from accounts_kit import (
-    ANNA,
-    BORIS,
-    PASSWORD,
-    VERA,
-    AtTheDoor,
-    EncryptedServer,
-    add_user,
-    hospital_server,
-    signed_in,
-    users,
-)
+from accounts_kit import ANNA, PASSWORD, VERA, AtTheDoor, hospital_server, users
+from accounts_reader import GEOMETRY, at_work, case, door, hospital, reader
 from kit.dialogs import Dialogs
 from kit.event_loop import spin
-from kit.scene_context import SlicerContext
 from panel_kit import Reader
-from scene_kit import GRIDS
 from stand_in_server import TOKEN, Handler, StandIn
-from tls_server_kit import TlsStandIn, make_authority, make_certificate
-from worklist_kit import Worker, boxes, make_case, make_study
+from worklist_kit import boxes
 
-from MahtAILib.client import segmentation as segmentation_files
-from MahtAILib.client.cases import NewLabel, list_labels
-from MahtAILib.client.certificates import Authority
-from MahtAILib.client.spool_item import SpooledLabel
-from MahtAILib.scene.edits import is_edited
 from server_process import ServerProcess
 
-GEOMETRY = GRIDS["left-handed oblique"]
-
-
-@pytest.fixture
-def hospital(tmp_path: Path) -> Iterator[ServerProcess]:
-    """A server with a radiologist, a second radiologist and a viewer."""
-    server = hospital_server(tmp_path / "hospital", (tmp_path / "no-models",))
-    for name, role in ((ANNA, "radiologist"), (BORIS, "radiologist"), (VERA, "viewer")):
-        add_user(server, name, role)
-    server.start()
-    yield server
-    if server.process is not None and server.process.poll() is None:
-        server.kill()
-
-
-@pytest.fixture
-def case(hospital: ServerProcess) -> dict[str, Any]:
-    """A case that everybody sees."""
-    connection, _ = signed_in(hospital, ANNA)
-    headers = {"Authorization": f"Bearer {connection.login.token()}"}
-    with httpx.Client(base_url=hospital.url, headers=headers, timeout=60, trust_env=False) as client:
-        return make_case(client, make_study(GEOMETRY, 1), "Case 1")
-
-
-@pytest.fixture
-def reader(qt_app: SlicerContext) -> Iterator[Reader]:
-    """The panel is open; no server."""
-    reader = Reader(qt_app)
-    yield reader
-    reader.leave()
-
-
-@pytest.fixture
-def door(reader: Reader, hospital: ServerProcess) -> AtTheDoor:
-    """The server was asked and wants to know who it is."""
-    reader.connect(hospital.url)
-    return AtTheDoor(reader)
+__all__ = ["case", "door", "hospital", "reader"]
 
 
 # on one computer
@@ -264,7 +209,7 @@ def test_a_token_of_an_account_works_too_and_is_forgotten_on_signing_out(
 def test_what_the_role_must_not_do_is_off_with_the_reason(
     door: AtTheDoor, case: dict[str, Any], hospital: ServerProcess
 ) -> None:
-    worker = _at_work(door, VERA)
+    worker = at_work(door, VERA)
     off = {
         "saveButton": worker.reader.ui("save"),
         "runButton": worker.reader.ui("ai"),
@@ -290,179 +235,6 @@ def test_what_the_role_must_not_do_is_off_with_the_reason(
         assert button.enabled, name
         assert "may not do this" not in str(button.toolTip), name
     assert worker.reader.panel.task().words.run_tip in str(worker.reader.ui("ai").runButton.toolTip)
-
-
-# how long
-
-
-def test_a_session_that_ends_takes_nothing_away(door: AtTheDoor, case: dict[str, Any], hospital: ServerProcess) -> None:
-    worker = _at_work(door, ANNA)
-    worker.open(case["id"])
-    worker.place(boxes(GEOMETRY))
-    worker.paint(0.5)
-    assert is_edited(worker.node)
-    users(hospital, "sign-out", ANNA)
-    worker.section_refresh()
-    panel = worker.reader.panel
-    assert panel.server.connection is None
-    assert "signed out" in door.said()
-    assert "Nothing was lost" in door.said()
-    assert door.shown("signInGroupBox")
-    assert is_edited(worker.node)
-    assert worker.cases.case.ref.id == case["id"]
-    panel.cases.drafts.tick()
-    worker.wait()
-    kept = panel.cases.drafts._local.of_case(hospital.url, case["id"])
-    assert [one.draft.author for one in kept] == [ANNA]
-    worker.reader.save(ANNA)
-    worker.wait()
-    assert panel.versions.waiting == 1
-    assert worker.reader.ui("save").authorLineEdit.readOnly
-    door.type(ANNA)
-    worker.wait()
-    assert panel.versions.waiting == 0
-    connection, _ = signed_in(hospital, BORIS)
-    assert [version.author for version in list_labels(connection, case["id"])] == [ANNA]
-
-
-def test_an_idle_session_is_noticed_without_anybody_doing_anything(
-    reader: Reader, tmp_path: Path, hospital: ServerProcess
-) -> None:
-    hospital.stop()
-    hospital.environment = {**hospital.environment, "session_idle_s": "2"}
-    hospital.start()
-    reader.connect(hospital.url)
-    door = AtTheDoor(reader)
-    door.type(ANNA)
-
-    def ended() -> bool:
-        door.state.look()
-        door.wait()
-        return reader.panel.server.connection is None
-
-    spin(ended, 30, "the session to end by itself")
-    assert "signed out" in door.said()
-
-
-def test_a_server_that_was_away_finds_the_session_again(door: AtTheDoor, hospital: ServerProcess) -> None:
-    door.type(ANNA)
-    panel = door.reader.panel
-    hospital.kill()
-    panel.server.check()
-    door.wait()
-    assert panel.server.connection is None
-    assert panel.server.account.name == ANNA
-    hospital.start()
-    door.reader.connect(hospital.url)
-    door.wait()
-    assert panel.server.connection is not None, door.said()
-    assert panel.server.account.name == ANNA
-
-
-# whose work is whose
-
-
-def test_what_one_saved_is_never_sent_as_anothers(
-    door: AtTheDoor, case: dict[str, Any], hospital: ServerProcess
-) -> None:
-    worker = _at_work(door, ANNA)
-    worker.open(case["id"])
-    worker.place(boxes(GEOMETRY))
-    hospital.kill()
-    worker.reader.save(ANNA)
-    worker.wait()
-    panel = worker.reader.panel
-    assert panel.versions.waiting == 1
-    hospital.start()
-    door.reader.connect(hospital.url)  # whoever is signed in still, sends
-    door.wait()
-    assert panel.versions.waiting == 0
-
-    hospital.kill()
-    worker.paint(0.4)
-    worker.reader.save(ANNA)
-    worker.wait()
-    users_of_another_day(door)
-    hospital.start()
-    door.reader.connect(hospital.url)
-    door.type(BORIS)
-    door.wait()
-    assert panel.versions.waiting == 1
-    assert panel.versions.others == (ANNA,)
-    assert f"What {ANNA} saved is sent when they sign in" in worker.reader.said("save", "waitingLabel")
-    items = panel.versions._spool.pending()
-    assert [item.author for item in items if isinstance(item, SpooledLabel)] == [ANNA]
-    door.sign_out()
-    door.type(ANNA)
-    door.wait()
-    assert panel.versions.waiting == 0
-    connection, _ = signed_in(hospital, BORIS)
-    assert {version.author for version in list_labels(connection, case["id"])} == {ANNA}
-
-
-def users_of_another_day(door: AtTheDoor) -> None:
-    """As if Slicer had been started again: nobody is signed in."""
-    door.reader.panel.server.forget_account()
-
-
-def test_a_draft_is_offered_to_its_author_only(door: AtTheDoor, case: dict[str, Any], hospital: ServerProcess) -> None:
-    worker = _at_work(door, ANNA)
-    worker.open(case["id"])
-    worker.place(boxes(GEOMETRY))
-    worker.paint(0.5)
-    session = worker.cases.drafts.session
-    door.sign_out()
-    local = worker.cases.drafts._local
-    assert [one.draft.session for one in local.of_case(hospital.url, case["id"])] == [session]
-    door.type(BORIS)
-    worker.wait()
-    assert worker.cases.drafts.offer is None
-    assert worker.cases.drafts.session != session
-    assert ANNA in worker.said("draftLabel")
-    worker.cases.drafts.tick()
-    worker.wait()
-    assert [one.draft.author for one in local.of_case(hospital.url, case["id"])] == [ANNA]
-    door.sign_out()
-    door.type(ANNA)
-    worker.wait()
-    assert worker.cases.drafts.offer is not None
-    assert worker.cases.drafts.offer.session == session
-
-
-def test_fetched_images_go_when_one_signs_out_and_unsent_work_stays(
-    door: AtTheDoor, case: dict[str, Any], hospital: ServerProcess
-) -> None:
-    worker = _at_work(door, ANNA)
-    worker.open(case["id"])
-    panel = worker.reader.panel
-    files = panel.settings.folder / "cases"
-    label = segmentation_files.encode(boxes(GEOMETRY))
-    key = panel.versions._spool.add(hospital.url, case["id"], label, NewLabel(BORIS, "radiologist"))
-    worker.place(boxes(GEOMETRY))
-    worker.paint(0.5)
-    assert len(list(files.iterdir())) >= 5
-    door.ui.removeImagesCheckBox.checked = False
-    door.sign_out()
-    assert len(list(files.iterdir())) >= 5
-    door.type(ANNA)
-    worker.wait()
-    door.ui.removeImagesCheckBox.checked = True
-    door.sign_out()
-    assert list(files.iterdir()) == []
-    assert [item.client_key for item in panel.versions._spool.pending()] == [key]
-    assert len(worker.cases.drafts._local.of_case(hospital.url, case["id"])) == 1
-    assert worker.node is not None
-
-
-def test_cases_that_one_account_fetched_are_not_listed_for_another(
-    door: AtTheDoor, case: dict[str, Any], hospital: ServerProcess
-) -> None:
-    worker = _at_work(door, ANNA)
-    worker.open(case["id"])
-    source = worker.cases.case._source
-    assert [one.id for one in source.cases_here(hospital.url, ANNA)] == [case["id"]]
-    assert source.cases_here(hospital.url, BORIS) == []
-    assert source.here(hospital.url, case["id"], BORIS) is None
 
 
 # the hospital's own sign-in
@@ -511,113 +283,3 @@ def test_the_browser_signs_in_and_waiting_for_it_can_be_given_up(
     finally:
         server.stop()
         issuer.stop()
-
-
-# certificates
-
-
-def test_a_private_authority_is_asked_about_once_and_pinned(reader: Reader, tmp_path: Path, dialogs: Dialogs) -> None:
-    import qt
-
-    authority = make_authority()
-    with TlsStandIn(tmp_path, make_certificate(authority), authority) as server:
-        dialogs.answer(qt.QMessageBox.No, text="mahtai tls show")
-        _press_connect(reader, server.url)
-        spin(lambda: dialogs.shown, 30, "the question")
-        _rest(reader)
-        question = dialogs.shown[0].text
-        assert authority.fingerprint in question.replace("\n", ":")
-        assert "Nothing was sent" in question
-        assert reader.panel.server.connection is None
-        assert "Nothing was sent" in AtTheDoor(reader).said()
-        assert server.state.requests == []
-        dialogs.answer(qt.QMessageBox.Yes, text="Is it the right server?")
-        _press_connect(reader, server.url)
-        spin(lambda: reader.panel.server.connection is not None, 30, "the connection")
-        assert len(dialogs.shown) == 2
-        reader.panel.server.disconnect()
-        reader.connect(server.url)
-        assert reader.panel.server.connection is not None
-        assert len(dialogs.shown) == 2
-        assert (reader.panel.settings.folder / "trusted" / f"127.0.0.1-{server.port}.pem").is_file()
-
-
-def test_the_fingerprint_is_the_one_that_the_server_prints_and_signing_in_goes_on_from_there(
-    reader: Reader, tmp_path: Path, dialogs: Dialogs
-) -> None:
-    import qt
-
-    server = EncryptedServer(tmp_path / "encrypted", (tmp_path / "no-models",), {"accounts": "on"})
-    printed = server.set_up()
-    add_user(server, ANNA)
-    server.start()
-    try:
-        dialogs.answer(qt.QMessageBox.Yes, text="Is it the right server?")
-        _press_connect(reader, server.url, "")
-        spin(lambda: reader.panel.server.wanted is not None, 30, "the fields")
-        assert printed in dialogs.shown[0].text.replace("\n", ":")
-        door = AtTheDoor(reader)
-        door.type(ANNA)
-        assert reader.panel.server.account.name == ANNA, door.said()
-        assert reader.panel.server.connection.url.startswith("https://")
-    finally:
-        server.kill()
-
-
-def test_another_authority_later_is_refused_until_the_reader_forgets_the_first(
-    reader: Reader, tmp_path: Path, dialogs: Dialogs
-) -> None:
-    import qt
-
-    before, now = make_authority(), make_authority()
-    with TlsStandIn(tmp_path, make_certificate(now), now) as server:
-        reader.panel.server.asking.pins.pin(server.url, Authority(before.pem.decode(), before.fingerprint))
-        reader.connect(server.url, TOKEN)
-        _rest(reader)
-        assert "another certificate authority" in reader.said("server", "serverStateLabel")
-        assert dialogs.shown == []
-        assert server.state.requests == []
-        door = AtTheDoor(reader)
-        assert door.shown("forgetCertificateButton")
-        dialogs.answer(qt.QMessageBox.Yes, text=before.fingerprint)
-        door.ui.forgetCertificateButton.click()
-        assert not door.shown("forgetCertificateButton")
-        dialogs.answer(qt.QMessageBox.Yes, text="Is it the right server?")
-        _press_connect(reader, server.url)
-        spin(lambda: reader.panel.server.connection is not None, 30, "the connection")
-
-
-def test_nobody_is_asked_who_did_not_press_connect(reader: Reader, tmp_path: Path, dialogs: Dialogs) -> None:
-    authority = make_authority()
-    with TlsStandIn(tmp_path, make_certificate(authority), authority) as server:
-        reader.panel.server.connect(server.url)
-        spin(lambda: not reader.panel.server.is_asking, 30, "an answer")
-        _rest(reader)
-        assert "press Connect and compare" in reader.said("server", "serverStateLabel")
-        assert dialogs.shown == []
-
-
-def _at_work(door: AtTheDoor, name: str) -> Worker:
-    """Signed in, with the work list open."""
-    door.type(name)
-    assert door.reader.panel.server.account is not None, door.said()
-    return Worker(door.reader, "", None)
-
-
-def _press_connect(reader: Reader, url: str, token: str = TOKEN) -> None:
-    """Type address and token and press Connect; a question may come at any moment after that."""
-    ui = reader.ui("server")
-    ui.addressComboBox.setCurrentText(url)
-    ui.tokenLineEdit.text = token
-    ui.connectButton.click()
-
-
-def _rest(reader: Reader) -> None:
-    """Until all that was put off has been done."""
-    turns: list[Callable[[], None]] = []
-
-    def turn() -> bool:
-        turns.append(lambda: None)
-        return len(turns) > 20 and not reader.panel.background.is_busy
-
-    spin(turn, 10, "some turns")
