@@ -149,15 +149,13 @@ def inference(
     """
     choose_device(device)  # now, not after the images were read
     check_output(beside)
-    settings = Settings.from_environment()
+    settings = Settings.from_environment(device=device)
     with _work_folder(beside.parent) as folder, StageBar() as bar:
         request = InferenceRequest(
             model_folder=str(bundle.folder),
             inputs={channel: str(path) for channel, path in inputs.items()},
             options=dict(options),
             output_folder=folder,
-            device=device,
-            threads=settings.threads,
-            cache_folder=str(settings.runtimes_dir),
+            **settings.machine,
         )
         yield run(request, bar.show, lambda: False)

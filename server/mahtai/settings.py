@@ -49,6 +49,7 @@ class Settings:
         models_path: folders that hold one bundle a folder, the first one wins for a doubled id.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         threads: CPU threads of the engine; None leaves it to the engine.
+        measure: whether an engine that is idle finds out how models run fastest on this machine.
         max_upload_bytes: largest volume, after decompression.
         min_free_bytes: disk space below which nothing new is accepted, so that what runs can be finished.
         max_waiting_jobs: accepted and unfinished inferences at most.
@@ -85,6 +86,7 @@ class Settings:
     server_name: str = ALONE
     device: str = "auto"
     threads: int | None = None
+    measure: bool = True
     max_upload_bytes: int = 1024 * _MIB
     min_free_bytes: int = 64 * _MIB
     max_waiting_jobs: int = 256
@@ -145,6 +147,7 @@ class Settings:
             models_path=variables.paths("models_path", (data_dir / "models", *shipped_models())),
             device=variables.text("device", "auto"),
             threads=variables.number("threads", 0, 0, 1024) or None,
+            measure=variables.choice("measure", "on", SWITCH) == "on",
             max_upload_bytes=variables.number("max_upload_bytes", cls.max_upload_bytes, 1, 2**50),
             min_free_bytes=variables.number("min_free_bytes", cls.min_free_bytes, 0, 2**50),
             max_waiting_jobs=variables.number("max_waiting_jobs", cls.max_waiting_jobs, 1, 10_000),
@@ -209,6 +212,16 @@ class Settings:
     def runtimes_dir(self) -> Path:
         """What is fastest on this machine, as it was measured, and networks converted for it."""
         return self.data_dir / "runtimes"
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """Fields of an ``InferenceRequest`` that are the same for all of them."""
+        return {
+            "device": self.device,
+            "threads": self.threads,
+            "cache_folder": str(self.runtimes_dir),
+            "measure": self.measure,
+        }
 
     @property
     def is_sqlite(self) -> bool:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -101,7 +102,8 @@ class ServerProcess:
                 stderr=log,
                 start_new_session=True,
             )
-        wait_until(self._listens, START_LIMIT_S, f"the server to listen; its log:\n{self.log}")
+        with httpx.Client(verify=self.trust(), trust_env=False, timeout=5) as client:
+            wait_until(lambda: self._listens(client), START_LIMIT_S, f"the server to listen; its log:\n{self.log}")
         self.seconds_to_listen = time.monotonic() - started
         return self
 
@@ -124,18 +126,22 @@ class ServerProcess:
         """An HTTP client that presents the server's token, or another one."""
         presented = self.token if token is None else token
         headers = {"Authorization": f"Bearer {presented}"} if presented else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False, verify=self.trust())
+
+    def trust(self) -> ssl.SSLContext | bool:
+        """What its certificate is checked with; it has none, as it speaks plain HTTP."""
+        return False
 
     def engine_pids(self) -> list[int]:
         """Processes of engines that this server has started, as its log tells."""
         words = [line.split() for line in self.log.splitlines() if "mahtai.jobs.engine" in line and "is ready" in line]
         return [int(line[line.index("process") + 1]) for line in words]
 
-    def _listens(self) -> bool:
+    def _listens(self, client: httpx.Client) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, f"the server has ended:\n{self.log}"
         try:
-            return httpx.get(f"{self.url}/healthz", trust_env=False, timeout=5).status_code == 200
+            return client.get(f"{self.url}/healthz").status_code == 200
         except httpx.TransportError:
             return False
 
@@ -149,6 +155,7 @@ class ServerProcess:
             "config_dir": str(self.root / "config"),
             "models_path": os.pathsep.join(str(folder) for folder in self.models),
             "threads": "1",
+            "measure": "off",  # every test's server would measure, for longer than most tests take
             **self.environment,
         }
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("MAHTAI_")}

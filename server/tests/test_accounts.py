@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -190,11 +191,13 @@ def test_a_hundred_guesses_at_once_are_a_hundred_guesses(hospital: Hospital) -> 
         kinds.append(kind_of(hospital.sign_in("target", f"guess number {number}")))
 
     threads = [threading.Thread(target=guess, args=(number,)) for number in range(60)]
+    began = time.monotonic()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert kinds.count("wrong-credentials") == 5, kinds  # as many as are free; the others were not even looked at
+    pauses = int(math.log2(1 + time.monotonic() - began))  # of 1, 2, 4 ... seconds that were over meanwhile
+    assert 5 <= kinds.count("wrong-credentials") <= 5 + pauses, kinds  # as many as are free; no other was looked at
     assert set(kinds) == {"wrong-credentials", "too-many-attempts"}
     waits = hospital.sign_in("target", PASSWORD)
     assert kind_of(waits) == "too-many-attempts" and int(waits.headers["retry-after"]) >= 1

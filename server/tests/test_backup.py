@@ -143,6 +143,8 @@ def broken_off(server: ServerProcess, made: Path, filled: Filled, file: Path) ->
     file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
     done = mahtai(server, "restore", str(file), "--key-file", str(filled.key), "--plain")
     assert done.returncode == 1 and "was changed" in done.stderr
+    for name in ("patients.key", "keyring.json"):  # as if it had been killed while it wrote these
+        (server.data / f"{name}.0123456789abcdef.part").write_bytes(b"half")
     with refused_start(server) as said:
         assert "restored from a backup" in said[-1]
 

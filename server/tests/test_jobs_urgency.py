@@ -122,7 +122,7 @@ def test_another_priority_is_refused(client: httpx.Client, study: dict[str, str]
 
 
 def test_the_measurement_is_kept_beside_the_data(start_server: StartServer, tmp_path: Path) -> None:
-    server = start_server()
+    server = start_server(environment={"measure": "on"})
     with server.client() as client:
         finished(
             client, start_job(client, "tiny", upload_study(client, 70), options={**FAST, "precision": "auto"})["id"]

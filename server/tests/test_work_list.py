@@ -255,7 +255,15 @@ def test_a_draft_of_nothing_is_refused(
     assert client.get(f"/v1/cases/{cases[0]['id']}/drafts").json() == {"drafts": []}
 
 
-ODD_IDS = ("..%2f..%2fetc", "%00", "x" * 5000, "%F0%9F%A7%A0", "a%0d%0ab", "6F1D0C52-9B1E-4C3A-8A57-2E0B7C4D9F10", "' OR 1=1 --")
+ODD_IDS = (
+    "..%2f..%2fetc",
+    "%00",
+    "x" * 5000,
+    "%F0%9F%A7%A0",
+    "a%0d%0ab",
+    "6F1D0C52-9B1E-4C3A-8A57-2E0B7C4D9F10",
+    "' OR 1=1 --",
+)
 
 
 @pytest.mark.parametrize("odd", ODD_IDS)

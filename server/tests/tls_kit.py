@@ -7,8 +7,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-import httpx
-
 from mahtai.security.tls import own_files
 from server_process import ServerProcess
 
@@ -50,16 +48,3 @@ class TlsServerProcess(ServerProcess):
     def trust(self) -> ssl.SSLContext:
         """Of a client that trusts the server's authority and nothing else."""
         return ssl.create_default_context(cafile=str(self.root / "config" / "tls" / "ca.pem"))
-
-    def client(self, token: str | None = None, timeout: float = 60.0) -> httpx.Client:
-        presented = self.token if token is None else token
-        headers = {"Authorization": f"Bearer {presented}"} if presented else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False, verify=self.trust())
-
-    def _listens(self) -> bool:
-        assert self.process is not None
-        assert self.process.poll() is None, f"the server has ended:\n{self.log}"
-        try:
-            return httpx.get(f"{self.url}/healthz", trust_env=False, timeout=5, verify=self.trust()).status_code == 200
-        except httpx.TransportError:
-            return False

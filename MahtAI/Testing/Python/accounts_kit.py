@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import ssl
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pyotp
 from kit.event_loop import spin
 
 from MahtAILib.client.connection import Connection
 from MahtAILib.client.sign_in import SignedIn, begin_codes, finish_codes, sign_in
 from server_process import ServerProcess
+from tls_kit import TlsServerProcess
 
 PASSWORD = "the ward opens at seven"  # noqa: S105
 ANNA, BORIS, VERA = "Anna Ärztin", "Boris", "Vera Viewer"
@@ -111,29 +110,11 @@ class AtTheDoor:
         return "" if label.isHidden() else str(label.text)
 
 
-class EncryptedServer(ServerProcess):
+class EncryptedServer(TlsServerProcess):
     """A server with accounts and a certificate of its own authority, as ``mahtai tls init`` makes them."""
-
-    @property
-    def url(self) -> str:
-        return f"https://127.0.0.1:{self.port}"
 
     def set_up(self) -> str:
         """Make authority and certificate; returns the fingerprint that ``mahtai tls show`` prints."""
-        command(self, "tls", "init", "--name", "127.0.0.1")
-        folder = self.root / "config" / "tls"
-        # without them a server for this computer alone does not encrypt
-        files = {"tls_certificate": str(folder / "server.pem"), "tls_key": str(folder / "server.key")}
-        self.environment = {**self.environment, **files}
+        self.make_certificate("--name", "127.0.0.1")
         lines = command(self, "tls", "show").splitlines()
         return next(line.split()[-1] for line in lines if line.startswith("Fingerprint:"))
-
-    def _listens(self) -> bool:
-        assert self.process is not None
-        assert self.process.poll() is None, f"the server has ended:\n{self.log}"
-        trusted = self.root / "config" / "tls" / "ca.pem"
-        try:
-            with httpx.Client(verify=ssl.create_default_context(cafile=trusted), trust_env=False) as client:
-                return client.get(f"{self.url}/healthz").status_code == 200
-        except httpx.TransportError:
-            return False

@@ -36,6 +36,7 @@ class InferenceRequest:
         device: ``auto``, ``cpu``, ``cuda`` …
         threads: of the CPU; None leaves it to PyTorch.
         cache_folder: remembers what is fastest on this machine; None for nothing.
+        measure: find that out after ``load``.
         anew: do all of it again, though part of it may be in memory.
         keys: ``GivenKeys`` as JSON, where the server's files are encrypted.
     """
@@ -47,6 +48,7 @@ class InferenceRequest:
     device: str = "auto"
     threads: int | None = None
     cache_folder: str | None = None
+    measure: bool = True
     anew: bool = False
     keys: Mapping[str, Any] | None = field(default=None, repr=False)
 
@@ -142,7 +144,7 @@ def load(request: InferenceRequest) -> Iterator[object]:
     """Load a model, then measure how it runs fastest, a step at a time; see ``warm.tune``."""
     model = _model(request, Stopwatch(), _nothing)
     asked = parse_options_of(model.bundle.kind, request.options).precision
-    return tune(model.bundle, request.device, _cache(request)) if asked == "auto" else iter(())
+    return tune(model.bundle, request.device, _cache(request)) if request.measure and asked == "auto" else iter(())
 
 
 def prepare(request: InferenceRequest, cancelled: Callable[[], bool]) -> None:

@@ -6,9 +6,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mahtai.jobs.engine_child import ENDED, EngineChild, Message
 from mahtai.jobs.work import DEVICE_LOST, EngineFailure, EngineOutput, JobCancelled, Work, death
@@ -41,15 +41,13 @@ class Engine:
     """Runs one inference at a time in a process of its own.
 
     Args:
-        device, threads, cache: handed to the inference; ``cache`` is a folder.
+        machine: fields of an ``InferenceRequest`` that are the same for all jobs.
         stall_s: seconds without a message after which a running job is given up.
         first_model: folder of the model to load before it is asked for, if any.
     """
 
-    def __init__(
-        self, device: str, threads: int | None, cache: Path, stall_s: float, first_model: Callable[[], Path | None]
-    ) -> None:
-        self._machine = {"device": device, "threads": threads, "cache_folder": str(cache)}
+    def __init__(self, machine: Mapping[str, Any], stall_s: float, first_model: Callable[[], Path | None]) -> None:
+        self._machine = dict(machine)
         self._stall_s = stall_s
         self._first_model = first_model
         self._condition = threading.Condition()

@@ -60,9 +60,7 @@ class Jobs:
         self._records = InferenceRecords(database, settings.server_name)
         self._desk = OrderDesk(database, store, catalogue)
         self._board = ProgressBoard()
-        self._engine = Engine(
-            settings.device, settings.threads, settings.runtimes_dir, settings.engine_stall_s, self._first_model
-        )
+        self._engine = Engine(settings.machine, settings.engine_stall_s, self._first_model)
         self._runner = Runner(
             name=settings.server_name,
             records=self._records,

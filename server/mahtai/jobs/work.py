@@ -55,7 +55,7 @@ class Work:
         """See ``mahtai.inference.service.InferenceRequest`` and ``CorrectionRequest``.
 
         Args:
-            machine: ``device``, ``threads``, ``cache_folder``.
+            machine: see ``Settings.machine``.
         """
         inference = {
             "model_folder": str(self.model_folder),

@@ -52,8 +52,8 @@ from mahtai.volumes.store import BlobStore, HashMismatch
 _RESTORES = 0x4D616874_00000003
 """Key of PostgreSQL's advisory lock that a restore has."""
 
-_OURS = re.compile(r"blobs|secrets|models|patients\.key|keyring\.json.*|(mahtai|jobs)\.sqlite.*")
-"""What a restore makes in a data folder, and nothing else of that is removed when it begins anew."""
+_OURS = re.compile(r"blobs|secrets|models|patients\.key.*|keyring\.json.*|(mahtai|jobs)\.sqlite.*")
+"""What a restore makes in a data folder, half-written files among it; nothing else is removed when it begins anew."""
 
 _STAYS = re.compile(rf"{MARKER}|{DONE}|{re.escape(LOCK_NAME)}|server.*\.lock")
 _SECRET = re.compile(r"patients\.key|secrets/[A-Za-z0-9_-][A-Za-z0-9._-]*")
