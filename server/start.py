@@ -51,10 +51,7 @@ def main(arguments: list[str]) -> int:
     if command == "setup":
         return 0
     if command == "test":
-        chosen = rest or ["server/tests", "MahtAI/Testing/Python"]
-        return _run(
-            [_python(), "-m", "pytest", "-c", "server/pyproject.toml", "--rootdir", ".", *chosen], cwd=REPOSITORY
-        )
+        return test(rest)
     if command == "lint":
         return lint()
     return _run([_python(), "-m", "mahtai.cli", command, *rest])
@@ -85,6 +82,17 @@ def set_up(with_tests: bool) -> None:
     print(f"Set up in {time.monotonic() - started:.0f} s.", flush=True)
 
 
+def test(chosen: list[str]) -> int:
+    """Pytest over what was chosen, or over everything, shared out to the processors; returns its exit status."""
+    run = [_python(), "-m", "pytest", "-c", "server/pyproject.toml", "--rootdir", "."]
+    if chosen:
+        return _run([*run, *chosen], cwd=REPOSITORY)
+    workers = min(_processors(), 4)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # or every worker's PyTorch takes all processors from the others
+    run += ["--numprocesses", str(workers), "--dist", "loadfile"]
+    return _run([*run, "server/tests", "MahtAI/Testing/Python"], cwd=REPOSITORY)
+
+
 def lint() -> int:
     """Ruff over everything, mypy over the server and the client; returns the first failing status."""
     checks = [
@@ -93,6 +101,11 @@ def lint() -> int:
         [_python(), "-m", "mypy", "--config-file", "server/pyproject.toml"],
     ]
     return next((status for check in checks if (status := _run(check, cwd=REPOSITORY))), 0)
+
+
+def _processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _make_environment() -> None:
