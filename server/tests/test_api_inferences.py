@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from typing import Any
@@ -175,10 +176,27 @@ def test_a_model_without_weights_is_refused(client: httpx.Client, models: Any, s
 
     folder = write_tiny_bundle(models / "no_weights")
     (folder / "models" / "model.safetensors").unlink()
-    document = problem(
-        client.post("/v1/inferences", json=wish(study, model="no_weights")), 422, "model-without-weights"
-    )
+    asked = client.post("/v1/inferences", json=wish(study, model="no_weights"))
+    shutil.rmtree(folder)  # other tests use these models, too
+    document = problem(asked, 422, "model-without-weights")
     assert "no_weights" in document["detail"]
+
+
+def test_damaged_weights_are_refused_until_they_are_whole(client: httpx.Client, models: Any, study: Study) -> None:
+    from mahtai.models.checksums import write_checksum
+    from tiny_bundle import write_tiny_bundle
+
+    folder = write_tiny_bundle(models / "damaged")
+    weights = folder / "models" / "model.safetensors"
+    write_checksum(weights)
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # one bit of one number: it can be loaded and run
+    document = problem(client.post("/v1/inferences", json=wish(study, model="damaged")), 422, "model-damaged")
+    assert "damaged" in document["detail"] and document["hint"]
+    weights.write_bytes(whole)
+    job = client.post("/v1/inferences", json=wish(study, model="damaged", options=FAST)).json()["id"]
+    assert finished(client, job)["state"] == "succeeded"
+    shutil.rmtree(folder)
 
 
 def test_there_is_no_result_before_the_end(client: httpx.Client) -> None:

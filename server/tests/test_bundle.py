@@ -15,6 +15,7 @@ import yaml
 from bundle_kit import INFERENCE, write_bundle
 from mahtai.models.bundle import BundleError, MissingWeights, read_bundle
 from mahtai.models.catalogue import Catalogue, UnknownModel
+from mahtai.models.checksums import checksum_file
 from mahtai.volumes.terminology import segments_of_task
 
 OWN_MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -298,6 +299,12 @@ def test_our_own_bundles_say_the_same_as_the_tables(name: str) -> None:
     assert bundle.labels == segments_of_task("brain-tumour")
     assert bundle.missing_channels_ok
     assert all(channel.description for channel in bundle.channels)
+
+
+@pytest.mark.parametrize("name", ["brats_segresnet", "ceph_mahtnet"])
+def test_our_weights_are_those_of_their_checksums(name: str) -> None:
+    weights = read_bundle(OWN_MODELS / name).require_weights()
+    assert checksum_file(weights).is_file()
 
 
 def test_our_segresnet_has_the_definition_of_the_zoos() -> None:

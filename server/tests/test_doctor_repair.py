@@ -15,6 +15,7 @@ import pytest
 from at_rest_kit import refused_start, with_key
 from backup_kit import mahtai
 from mahtai.models.catalogue import Catalogue
+from mahtai.models.checksums import write_checksum
 from mahtai.security.at_rest.master_key import new_key_file
 from server_process import put_volume
 from studies import synthetic_study
@@ -219,11 +220,13 @@ def test_an_index_that_disagrees_with_its_table_is_told_and_nothing_is_made_of_i
     assert file.read_bytes() == before
 
 
-@pytest.mark.parametrize("lost", ["weights", "folder"])
+@pytest.mark.parametrize("lost", ["weights", "a bit of the weights", "folder"])
 def test_a_version_that_serves_comes_back(kept: Kept, tmp_path: Path, lost: str) -> None:
     folder = kept.server.data / "models" / "tiny@1"
     folder.rmdir()
     shutil.copytree(kept.server.models[0] / "tiny", folder)
+    weights = folder / "models" / "model.safetensors"
+    write_checksum(weights)
     catalogue = Catalogue([*kept.server.models], kept.server.data / "models")
     assert catalogue.serving is not None
     catalogue.serving.change("tiny", lambda serving: replace(serving, active=1, history=(0,)))
@@ -233,9 +236,11 @@ def test_a_version_that_serves_comes_back(kept: Kept, tmp_path: Path, lost: str)
     before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     if lost == "folder":
         shutil.rmtree(folder)
-    else:
-        (weights,) = (folder / "models").glob("model.*")
+    elif lost == "weights":
         weights.unlink()
+    else:
+        whole = weights.read_bytes()
+        weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     found = mahtai(kept.server, "doctor")
     assert found.returncode == 1 and "tiny@1" in found.stdout, found.stdout
     code, said = kept.repair()

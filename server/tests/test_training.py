@@ -14,6 +14,7 @@ from monai.networks.nets import SegResNet
 from safetensors.torch import load_file
 
 from mahtai.demo.phantom import make_phantom
+from mahtai.models.checksums import checksum_file, is_as_made
 from mahtai.training.augmentation import AugmentationSettings, drop_sequences, training_patch
 from mahtai.training.datasets import (
     SplitError,
@@ -164,7 +165,7 @@ def test_a_run_learns_and_goes_on_where_it_was_stopped(case_folder: Path, tmp_pa
     entries = [json.loads(line) for line in (tmp_path / "train_log.jsonl").read_text().splitlines()]
     losses = [entry["loss"] for entry in entries if "loss" in entry]
     assert losses[-1] < losses[0]
-    assert (tmp_path / "model.safetensors").exists()
+    assert is_as_made(tmp_path / "model.safetensors") and checksum_file(tmp_path / "model.safetensors").exists()
 
 
 def test_the_unetr_recipe_trains_from_its_bundle(case_folder: Path, tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from mahtai.models import inference_config
+from mahtai.models.checksums import file_sha256, is_as_made
 from mahtai.models.config import BundleError
 from mahtai.models.serving import split_name, version_name
 from mahtai.models.vocabulary import channel_id, channel_text
@@ -37,6 +37,13 @@ class MissingWeights(BundleError):
 
     kind = "model-without-weights"
     title = "The model has no weights"
+
+
+class DamagedWeights(BundleError):
+    """The weights are not those that were trained: results would be wrong without anybody noticing."""
+
+    kind = "model-damaged"
+    title = "The model's weights are damaged"
 
 
 @dataclass(frozen=True)
@@ -137,8 +144,16 @@ class Bundle(ABC):
 
         Raises:
             MissingWeights: there is none.
+            DamagedWeights: it does not hold what its checksum says.
         """
         if self.weights_path is not None:
+            if not is_as_made(self.weights_path):
+                raise DamagedWeights(
+                    f"{self.weights_path.name} of {self.name} ({self.version_name}) does not hold what its checksum "
+                    "says, so it is not used.",
+                    "Choose another model, or bring the file back: from where the model came, or for one that was "
+                    "trained here with `mahtai doctor --repair --from BACKUP`.",
+                )
             return self.weights_path
         wanted = " or ".join(WEIGHTS_FILES)
         if self.recipe:
@@ -169,21 +184,6 @@ class Bundle(ABC):
             "metrics": self.metrics,
             "sha256": self.sha256,
         }
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file; remembered as long as its size and time of change stay the same."""
-    stat = path.stat()
-    return _file_sha256(path, stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=256)
-def _file_sha256(path: Path, size: int, mtime_ns: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mahtai.models.bundle import read_bundle
-from mahtai.models.bundle_base import file_sha256
+from mahtai.models.bundle_base import WEIGHTS_FILES
+from mahtai.models.checksums import file_sha256, write_checksum
 from mahtai.models.config import BundleError
 from mahtai.models.download import DownloadError, WrongContent, download, verify
 from mahtai.models.registry import Entry, RemoteFile, Source, entry, read_registry
@@ -133,6 +134,9 @@ def _from_file(wanted: Entry, archive: Path, prepared: Path) -> Source:
 
 
 def _write_source(folder: Path, used: Source) -> None:
+    for name in WEIGHTS_FILES:
+        if (folder / name).is_file():
+            write_checksum(folder / name)
     files = {
         path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mahtai.models.bundle import Bundle
+from mahtai.models.checksums import write_checksum
 from mahtai.models.serving import version_name
 from mahtai.models.versions import LINEAGE_FILE
 from mahtai.training.trainer import write_json
@@ -31,7 +32,8 @@ def write_version(
     shutil.copytree(parent.folder / "configs", folder / "configs")
     for name in ("models", "docs"):
         (folder / name).mkdir()
-    shutil.copyfile(weights, folder / "models" / "model.safetensors")
+    copied = shutil.copyfile(weights, folder / "models" / "model.safetensors")
+    write_checksum(copied)
     shutil.copyfile(log, folder / "docs" / "train_log.jsonl")
     _describe(folder, parent, number, lineage)
     write_json(folder / LINEAGE_FILE, lineage)

@@ -18,6 +18,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from mahtai.models.checksums import forget_checksum, write_checksum
+
 LOG_EVERY_S = 30.0
 """A line in the log at least so often, or every 50 steps."""
 
@@ -116,7 +118,9 @@ class Trainer:
         partial.replace(self.checkpoint)
         partial = self.weights.with_suffix(".partial")
         save_file({key: value.contiguous() for key, value in self.averaged.items()}, partial)
+        forget_checksum(self.weights)
         partial.replace(self.weights)
+        write_checksum(self.weights)
 
     def _set_learning_rate(self, budget_seconds: float) -> float:
         """Linear warm-up by steps, then a cosine over the time budget."""

@@ -32,11 +32,14 @@ def check_models(catalogue: Catalogue, versions_dir: Path) -> Iterator[Finding]:
             name = version_name(model.id, serves)
             yield _lost(f"{name} should serve and is gone; another version does.", name)
         for version in versions:
-            if version.number:
-                try:
-                    version.require_weights()
-                except BundleError as error:
-                    yield _lost(f"{version.folder}: {error}", version.folder.name)
+            try:
+                version.require_weights()
+            except BundleError as error:
+                text = f"{version.folder}: {error}"
+                if version.folder.parent == versions_dir:
+                    yield _lost(text, version.folder.name)
+                elif not (version.recipe and version.weights_path is None):  # a recipe has none yet
+                    yield Finding("error", "models", text, "Bring its folder back from where it came.")
 
 
 def _lost(text: str, name: str) -> Finding:

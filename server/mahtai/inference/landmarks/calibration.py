@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mahtai.inference.landmarks.shape import ShapeModel
-from mahtai.models.bundle_base import file_sha256
+from mahtai.models.checksums import file_sha256
 from mahtai.models.config import BundleError
 from mahtai.models.landmark_bundle import CALIBRATION_FILE, LandmarkBundle
 

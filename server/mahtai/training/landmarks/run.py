@@ -16,7 +16,7 @@ from mahtai.errors import MahtaiError
 from mahtai.in_process import written_whole
 from mahtai.inference.options import LandmarkOptions
 from mahtai.inference.prediction import choose_device, load_model
-from mahtai.models.bundle_base import file_sha256
+from mahtai.models.checksums import file_sha256, forget_checksum, write_checksum
 from mahtai.models.landmark_bundle import CALIBRATION_FILE, LandmarkBundle
 from mahtai.models.network import build_network
 from mahtai.networks import MAHTNet
@@ -106,7 +106,9 @@ def train_landmarks(
             return target / f"fold{settings.folds[member]}"
         _read_members(network, settings, target)
         weights = target / "model.safetensors"
+        forget_checksum(weights)
         save_file({name: _half(value) for name, value in network.state_dict().items()}, weights)
+        write_checksum(weights)
         # from the file, as it will be served: in half precision
         network.load_state_dict({name: _single(value) for name, value in load_file(weights).items()})
         heads = heads_in(images)
