@@ -155,10 +155,7 @@ class Settings:
             lease_s=variables.number("lease_s", cls.lease_s, 1, 86_400),
             second_reader=variables.choice("second_reader", "on", SWITCH) == "on",
             log_level=variables.choice("log_level", "info", LOG_LEVELS),
-            accounts=variables.choice("accounts", "off" if host in LOOPBACK else "on", SWITCH) == "on",
-            totp_required=variables.choice("totp", "optional", ("optional", "required")) == "required",
-            session_idle_s=variables.number("session_idle_s", cls.session_idle_s, 1, 86_400),
-            access_token_s=variables.number("access_token_s", cls.access_token_s, 1, 3600),
+            **_sign_in(variables, "off" if host in LOOPBACK else "on"),
             tls_certificate=variables.optional_path("tls_certificate"),
             tls_key=variables.optional_path("tls_key"),
             tls_oldest=variables.choice("tls_oldest", "1.3", ("1.2", "1.3")),
@@ -174,13 +171,6 @@ class Settings:
             ),
             names=tuple(name.strip() for name in variables.text("names", "").split(",") if name.strip()),
             behind_proxy=variables.choice("behind_proxy", "off", SWITCH) == "on",
-            oidc_issuer=variables.optional("oidc_issuer"),
-            oidc_client=variables.optional("oidc_client"),
-            oidc_secret_file=variables.optional_path("oidc_secret_file"),
-            oidc_redirect=variables.optional("oidc_redirect"),
-            oidc_role_claim=variables.text("oidc_role_claim", cls.oidc_role_claim),
-            oidc_roles=variables.pairs("oidc_roles"),
-            oidc_ca_file=variables.optional_path("oidc_ca_file"),
         )
 
     @property
@@ -251,6 +241,23 @@ def shipped_models() -> tuple[Path, ...]:
     if (package.parent / "pyproject.toml").is_file():
         candidates.append(package.parents[1] / "models")
     return tuple(folder for folder in candidates if folder.is_dir())
+
+
+def _sign_in(variables: _Variables, accounts: str) -> dict[str, Any]:
+    """Settings of how people sign in; ``accounts`` is what holds where nothing is said of them."""
+    return {
+        "accounts": variables.choice("accounts", accounts, SWITCH) == "on",
+        "totp_required": variables.choice("totp", "optional", ("optional", "required")) == "required",
+        "session_idle_s": variables.number("session_idle_s", Settings.session_idle_s, 1, 86_400),
+        "access_token_s": variables.number("access_token_s", Settings.access_token_s, 1, 3600),
+        "oidc_issuer": variables.optional("oidc_issuer"),
+        "oidc_client": variables.optional("oidc_client"),
+        "oidc_secret_file": variables.optional_path("oidc_secret_file"),
+        "oidc_redirect": variables.optional("oidc_redirect"),
+        "oidc_role_claim": variables.text("oidc_role_claim", Settings.oidc_role_claim),
+        "oidc_roles": variables.pairs("oidc_roles"),
+        "oidc_ca_file": variables.optional_path("oidc_ca_file"),
+    }
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import pytest
 from accounts_kit import ANNA, BORIS, VERA, AtTheDoor, add_user, hospital_server, signed_in
-from kit.scene_context import SlicerContext
 from panel_kit import Reader
 from scene_kit import GRIDS
 from worklist_kit import Worker, make_case, make_study
@@ -38,14 +37,6 @@ def case(hospital: ServerProcess) -> dict[str, Any]:
     headers = {"Authorization": f"Bearer {connection.login.token()}"}
     with httpx.Client(base_url=hospital.url, headers=headers, timeout=60, trust_env=False) as client:
         return make_case(client, make_study(GEOMETRY, 1), "Case 1")
-
-
-@pytest.fixture
-def reader(qt_app: SlicerContext) -> Iterator[Reader]:
-    """The panel is open; no server."""
-    reader = Reader(qt_app)
-    yield reader
-    reader.leave()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from ceph_kit import CephServer, connect, open_image, place
 from kit.event_loop import spin
-from kit.scene_context import SlicerContext
 from panel_kit import Reader
 
 
@@ -16,13 +15,6 @@ from panel_kit import Reader
 def ceph_server() -> Iterator[CephServer]:
     with CephServer() as server:
         yield server
-
-
-@pytest.fixture
-def reader(qt_app: SlicerContext) -> Iterator[Reader]:
-    reader = Reader(qt_app)
-    yield reader
-    reader.leave()
 
 
 @pytest.fixture

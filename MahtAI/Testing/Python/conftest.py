@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from kit.fixtures import dialogs, qt_app, slicer_context
 from stand_in_server import TOKEN, StandIn
 
 from MahtAILib.client.connection import Connection
+
+if TYPE_CHECKING:
+    from kit.scene_context import SlicerContext
+    from panel_kit import Reader
 
 __all__ = ["dialogs", "qt_app", "slicer_context"]
 
@@ -20,6 +25,16 @@ def user_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAHTAI_KEYRING", "off")
     monkeypatch.setenv("MAHTAI_DATA_DIR", str(tmp_path / "user-data"))
     monkeypatch.setenv("MAHTAI_CONFIG_DIR", str(tmp_path / "user-config"))
+
+
+@pytest.fixture
+def reader(qt_app: SlicerContext) -> Iterator[Reader]:
+    """The panel is open; no server."""
+    from panel_kit import Reader
+
+    reader = Reader(qt_app)
+    yield reader
+    reader.leave()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ceph_kit import FACE, CephServer, add_image, connect, drag, open_image, place
-from ceph_reader import cell, ceph_server, choose_row, landmarks, placed, reader, said, state_in_table, widget
+from ceph_reader import cell, ceph_server, choose_row, landmarks, placed, said, state_in_table, widget
 from kit.event_loop import StallMeter, spin
 from panel_kit import Reader, pick
 from scene_kit import GRIDS, add_volume
@@ -13,7 +13,7 @@ from scene_kit import GRIDS, add_volume
 from MahtAILib.scene.edits import is_edited
 from MahtAILib.scene.landmarks import index_of, positions_ras, read_info
 
-__all__ = ["ceph_server", "placed", "reader"]
+__all__ = ["ceph_server", "placed"]
 
 
 # the task

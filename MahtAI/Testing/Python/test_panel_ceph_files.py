@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ceph_kit import FACE, CephServer, add_image, connect, drag, open_image, place, proposal
-from ceph_reader import cell, ceph_server, landmarks, placed, reader, said, state_in_table, widget
+from ceph_reader import cell, ceph_server, landmarks, placed, said, state_in_table, widget
 from kit.dialogs import Dialogs
 from kit.event_loop import spin
 from kit.scene_context import SlicerContext
@@ -21,7 +21,7 @@ from MahtAILib.scene.edits import is_edited
 from MahtAILib.scene.landmarks import positions_ras
 from server_process import free_port
 
-__all__ = ["ceph_server", "placed", "reader"]
+__all__ = ["ceph_server", "placed"]
 
 
 # versions and files

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from accounts_kit import ANNA, AtTheDoor, EncryptedServer, add_user
-from accounts_reader import reader
 from kit.dialogs import Dialogs
 from kit.event_loop import spin
 from panel_kit import Reader
@@ -14,8 +13,6 @@ from stand_in_server import TOKEN
 from tls_server_kit import TlsStandIn, make_authority, make_certificate
 
 from MahtAILib.client.certificates import Authority
-
-__all__ = ["reader"]
 
 
 def test_a_private_authority_is_asked_about_once_and_pinned(reader: Reader, tmp_path: Path, dialogs: Dialogs) -> None:

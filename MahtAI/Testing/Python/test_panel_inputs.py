@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import slicer
 from kit.event_loop import spin
-from kit.scene_context import SlicerContext
 from panel_kit import Reader
 from scene_kit import GRIDS, add_volume, tumour
 
@@ -20,13 +18,6 @@ from MahtAILib.scene.segments_out import take_segments
 from server_process import free_port
 
 GRID = GRIDS["LPS"]
-
-
-@pytest.fixture
-def reader(qt_app: SlicerContext) -> Iterator[Reader]:
-    reader = Reader(qt_app)
-    yield reader
-    reader.leave()
 
 
 @pytest.fixture

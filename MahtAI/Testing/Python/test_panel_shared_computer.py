@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from accounts_kit import ANNA, BORIS, AtTheDoor, signed_in, users
-from accounts_reader import GEOMETRY, at_work, case, door, hospital, reader
+from accounts_reader import GEOMETRY, at_work, case, door, hospital
 from kit.event_loop import spin
 from panel_kit import Reader
 from worklist_kit import boxes
@@ -17,7 +17,7 @@ from MahtAILib.client.spool_item import SpooledLabel
 from MahtAILib.scene.edits import is_edited
 from server_process import ServerProcess
 
-__all__ = ["case", "door", "hospital", "reader"]
+__all__ = ["case", "door", "hospital"]
 
 
 # sessions that end

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from accounts_kit import ANNA, PASSWORD, VERA, AtTheDoor, hospital_server, users
-from accounts_reader import GEOMETRY, at_work, case, door, hospital, reader
+from accounts_reader import GEOMETRY, at_work, case, door, hospital
 from kit.dialogs import Dialogs
 from kit.event_loop import spin
 from panel_kit import Reader
@@ -19,7 +19,7 @@ from worklist_kit import boxes
 
 from server_process import ServerProcess
 
-__all__ = ["case", "door", "hospital", "reader"]
+__all__ = ["case", "door", "hospital"]
 
 
 # on one computer
