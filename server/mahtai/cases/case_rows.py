@@ -143,10 +143,10 @@ def views(session: Session, rows: Sequence[CaseRow]) -> list[Case]:
     ):
         volumes[volume.case_id][volume.slot] = volume.sha256
     counted = select(LabelVersionRow.case_id, func.count()).where(LabelVersionRow.case_id.in_(ids))
-    counts = dict(session.execute(counted.group_by(LabelVersionRow.case_id)).tuples().all())
+    counts = dict(session.execute(counted.group_by(LabelVersionRow.case_id)).all())
     patients = {row.patient for row in rows}
     drawn = select(PatientRow.number, PatientRow.split).where(PatientRow.number.in_(patients))
-    parts = dict(session.execute(drawn).tuples().all())
+    parts = dict(session.execute(drawn).all())
     reviews = _last_reviews(session, ids)
     return [_view(row, now, volumes[row.id], counts.get(row.id, 0), parts, reviews.get(row.id)) for row in rows]
 

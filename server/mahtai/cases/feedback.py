@@ -43,7 +43,7 @@ def feedback(database: Database) -> list[Feedback]:
         of_version = {row.id: row for row in rows}
         reviews = session.execute(
             select(ReviewRow.version, ReviewRow.ai_verdict).where(ReviewRow.ai_verdict.is_not(None))
-        ).tuples()
+        )
         said: dict[str, list[str]] = defaultdict(list)
         for version, verdict in reviews:
             if version in of_version:

@@ -205,7 +205,7 @@ class Images:
         if len(wanted) == 1:
             query = query.where(CaseRow.id.in_(wanted))
         with self._database.read() as session:
-            found = session.execute(query).tuples().all()
+            found = session.execute(query).all()
         return {case: str(source[_SOURCE]) for case, source in found if case in wanted and _SOURCE in source}
 
 
