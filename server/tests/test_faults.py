@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from server_process import ServerProcess, StartServer, finished, put_volume, sha256, start_job, wait_until
-from studies import label_file, synthetic_study
+from studies import FAST, label_file, synthetic_study
 from test_api_access import problem
 from test_cases import make_case
 from test_cases_labels import save
@@ -38,10 +38,10 @@ def test_a_damaged_scan_is_not_segmented(start_server: StartServer) -> None:
     with server.client() as client:
         inputs = {channel: put_volume(client, data) for channel, data in synthetic_study().items()}
         damage(blob_of(server, inputs["t2"]))
-        job = finished(client, start_job(client, "tiny", inputs)["id"])
+        job = finished(client, start_job(client, "tiny", inputs, options=FAST)["id"])
         assert (job["state"], job["kind"]) == ("failed", "damaged-blob")
         whole = {channel: put_volume(client, data) for channel, data in synthetic_study(seed=3).items()}
-        assert finished(client, start_job(client, "tiny", whole)["id"])["state"] == "succeeded"
+        assert finished(client, start_job(client, "tiny", whole, options=FAST)["id"])["state"] == "succeeded"
 
 
 def test_a_damaged_label_is_not_compared_or_merged_but_told(start_server: StartServer) -> None:
@@ -191,12 +191,13 @@ def test_a_graphics_card_that_is_lost_costs_time_and_no_job(
     server = start_server(environment={"lost_device": str(left)}, more_path=(Path(__file__).with_name("lost_device"),))
     with server.client() as client:
         inputs = {channel: put_volume(client, data) for channel, data in synthetic_study().items()}
-        assert finished(client, start_job(client, "tiny", inputs)["id"])["state"] == "succeeded"
+        assert finished(client, start_job(client, "tiny", inputs, options=FAST)["id"])["state"] == "succeeded"
         left.write_text(str(losses))
-        end = finished(client, start_job(client, "tiny", inputs, rerun=True)["id"])
+        end = finished(client, start_job(client, "tiny", inputs, options=FAST, rerun=True)["id"])
         assert end["state"] == state, end
         assert left.read_text() == "0"
         if state == "failed":
             assert end["kind"] == "device-lost" and "graphics card" in end["reason"] and end["hint"]
-        assert finished(client, start_job(client, "tiny", inputs, rerun=True)["id"])["state"] == "succeeded"
+        after = start_job(client, "tiny", inputs, options=FAST, rerun=True)
+        assert finished(client, after["id"])["state"] == "succeeded"
     assert len(server.engine_pids()) == losses + 1

@@ -14,7 +14,7 @@ import pytest
 from hospital_kit import Hospital, hospital_in
 from mahtai.security.permissions import CALLS
 from server_process import finished, put_volume, sha256, start_job
-from studies import synthetic_study
+from studies import FAST, synthetic_study
 
 OURS, THEIRS = "neuro", "ortho"
 
@@ -42,7 +42,7 @@ def case(hospital: Hospital) -> dict[str, Any]:
         assert made.status_code == 201, made.text
         document: dict[str, Any] = made.json()
         assert document["team"] == OURS  # the only team of who made it
-        job = finished(anna, start_job(anna, "tiny", volumes)["id"])
+        job = finished(anna, start_job(anna, "tiny", volumes, options=FAST)["id"])
         content = anna.get(f"/v1/inferences/{job['id']}/result/segmentation").content
         label = anna.post(
             f"/v1/cases/{document['id']}/labels",
