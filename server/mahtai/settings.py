@@ -136,6 +136,7 @@ class Settings:
                 "It is the address of a PostgreSQL database, such as postgresql://user:password@host/mahtai.",
             )
         host = variables.text("host", "127.0.0.1")
+        behind_proxy = variables.choice("behind_proxy", "off", SWITCH) == "on"
         is_alone = database_url.startswith("sqlite")
         return cls(
             host=host,
@@ -155,7 +156,7 @@ class Settings:
             lease_s=variables.number("lease_s", cls.lease_s, 1, 86_400),
             second_reader=variables.choice("second_reader", "on", SWITCH) == "on",
             log_level=variables.choice("log_level", "info", LOG_LEVELS),
-            **_sign_in(variables, "off" if host in LOOPBACK else "on"),
+            **_sign_in(variables, "off" if host in LOOPBACK and not behind_proxy else "on"),
             tls_certificate=variables.optional_path("tls_certificate"),
             tls_key=variables.optional_path("tls_key"),
             tls_oldest=variables.choice("tls_oldest", "1.3", ("1.2", "1.3")),
@@ -170,7 +171,7 @@ class Settings:
                 "connections_per_address", cls.connections_per_address, 1, 1_000_000
             ),
             names=tuple(name.strip() for name in variables.text("names", "").split(",") if name.strip()),
-            behind_proxy=variables.choice("behind_proxy", "off", SWITCH) == "on",
+            behind_proxy=behind_proxy,
         )
 
     @property

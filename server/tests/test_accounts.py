@@ -177,9 +177,15 @@ def test_a_token_never_allows_more_than_its_maker_and_ends(hospital: Hospital) -
             assert kind_of(program.post("/v1/cases/next", json={})) == "not-allowed"
             more = program.post("/v1/account/tokens", json={"name": "y", "days": 365})
             assert kind_of(more) == "no-session"
+        assert kind_of(own.delete("/v1/account/tokens/MUELLER^HANS")) == "unknown-token"
         assert own.delete(f"/v1/account/tokens/{made.json()['id']}").status_code == 204
         with hospital.server.client(token=token) as program:
             assert kind_of(program.get("/v1/cases")) == "wrong-token"
+        other = own.post("/v1/account/tokens", json={"name": "z", "scopes": ["cases.read"], "days": 1}).json()["token"]
+        assert own.delete(f"/v1/account/tokens/{other}").status_code == 204  # who has only the token ends it by that
+    with hospital.client("admin") as admin:
+        record = admin.get("/v1/audit", params={"limit": 20}).text
+        assert other not in record and "MUELLER" not in record and made.json()["id"] in record
     assert token not in hospital.server.log
 
 

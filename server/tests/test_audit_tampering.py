@@ -292,3 +292,25 @@ def _found_after(original: Record, statement: str, values: tuple[Any, ...]) -> i
         return Record(database, original.root).verify().found
     finally:
         database.close()
+
+
+def test_the_last_entry_is_replaced_while_the_server_runs(record: Record) -> None:
+    """Taken away before the next checkpoint; the place is then another entry's, which other writers seal and sign."""
+    with record.trail() as opened:
+        opened.record_now(event(7))
+        record.tamper(f"DELETE FROM audit_events WHERE number = {ENTRIES + 1}")
+        with record.trail("another"):
+            pass
+        record.write(1, first=8)
+        opened.record_now(event(9))
+    assert f"the server found that entry {ENTRIES + 1} was changed" in words(record)
+
+
+def test_an_entry_under_a_key_of_another_time_is_told(record: Record, tmp_path: Path) -> None:
+    """The settings folder trusts a second key, as when a command ran once with another data folder."""
+    other = Record(record.database, tmp_path / "other")
+    other.root.mkdir()
+    (tmp_path / "other" / "config").symlink_to(record.config, target_is_directory=True)
+    other.write(1)
+    found = record.verify().findings
+    assert {each.what for each in found} == {"it was put there by somebody else: it is under a key of another time"}

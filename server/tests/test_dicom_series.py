@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import struct
 import tracemalloc
 import zipfile
 from collections.abc import Iterable
@@ -310,16 +311,34 @@ def test_a_zip_bomb_does_not_unpack(monkeypatch: pytest.MonkeyPatch) -> None:
             read_volume(zipped([], files))
 
 
-def test_a_deflated_file_is_refused_before_it_is_unpacked() -> None:
+@pytest.mark.parametrize("head", ["as usual", "a long one", "no preamble"])
+def test_a_deflated_file_is_refused_before_it_is_unpacked(head: str) -> None:
     bomb = slices(1)[0]
     bomb.PixelData = bytes(200 << 20)
     bomb.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-    content = file_bytes(bomb)
+    if head == "a long one":  # so that the transfer syntax stands far behind
+        bomb.file_meta.FileMetaInformationVersion = bytes(6000)
+    content = file_bytes(bomb)[132 if head == "no preamble" else 0 :]
     assert len(content) < 1 << 20
     tracemalloc.start()
     with pytest.raises(VolumeError, match="deflated"):
         read_volume(content)
     assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    tracemalloc.stop()
+
+
+def test_a_zip_that_lists_one_file_a_million_times_is_refused_before_the_list_is_read() -> None:
+    whole = zipped([], {"a": b"a"})
+    first, end = whole.index(b"PK\x01\x02"), whole.index(b"PK\x05\x06")
+    listed = whole[first:end] * 300_000
+    big = struct.pack("<4sQ2H2I4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 300_000, 300_000, len(listed), first)
+    place = struct.pack("<4sIQI", b"PK\x06\x07", 0, first + len(listed), 1)
+    small = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    content = whole[:first] + listed + big + place + small
+    tracemalloc.start()
+    with pytest.raises(VolumeError, match="holds 300,000 files"):
+        read_volume(content)
+    assert tracemalloc.get_traced_memory()[1] < len(content) + (10 << 20)
     tracemalloc.stop()
 
 

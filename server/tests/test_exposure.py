@@ -37,6 +37,13 @@ def test_others_only_with_a_certificate_and_accounts(tmp_path: Path, host: str) 
     assert "mahtai users add" in refused.value.hint
 
 
+def test_behind_a_proxy_people_sign_in(tmp_path: Path) -> None:
+    assert settings_with(tmp_path, behind_proxy="on").accounts
+    checked(settings_with(tmp_path, behind_proxy="on"))
+    with pytest.raises(Exposed, match="MAHTAI_BEHIND_PROXY is on"):
+        checked(settings_with(tmp_path, behind_proxy="on", accounts="off"))
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
 def test_this_computer_needs_nothing(tmp_path: Path, host: str) -> None:
     checked(settings_with(tmp_path, host=host))

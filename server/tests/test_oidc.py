@@ -140,6 +140,19 @@ def test_code_and_state_work_once(clinic: Clinic) -> None:
     assert "token" not in answer.text
 
 
+def test_who_has_no_role_any_more_is_put_out(clinic: Clinic) -> None:
+    session = clinic.session()
+    with clinic.server.client(session["access_token"]) as client:
+        token = client.post("/v1/account/tokens", json={"name": "x", "days": 365}).json()["token"]
+        clinic.issuer.person["roles"] = ["cleaning"]
+        assert clinic.browser.sign_in(Program()).status_code == 403
+        assert client.get("/v1/account").status_code == 401
+        renewed = client.post("/v1/sign-in/refresh", json={"refresh_token": session["refresh_token"]})
+        assert renewed.status_code == 401
+    with clinic.server.client(token) as program:
+        assert program.get("/v1/cases").status_code == 401
+
+
 def test_pages_say_why_in_words_and_hold_nothing_else(clinic: Clinic) -> None:
     clinic.issuer.person["roles"] = ["cleaning"]
     program = Program()

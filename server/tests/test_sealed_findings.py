@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from mahtai.db.engine import Database
 from mahtai.db.migrate import alembic_config, upgrade
-from mahtai.db.tables import InferenceRow, LabelVersionRow
+from mahtai.db.tables import InferenceRow, LabelVersionRow, PatientRow, ScoreRow
 from mahtai.security.at_rest.columns import Columns
 from mahtai.security.at_rest.keys import GivenKeys
 
@@ -52,6 +52,11 @@ def rows() -> list[tuple[str, dict[str, Any]]]:
     return [
         ("volumes", volume),
         ("cases", {**case, "revision": 1, "created_at": TIME}),
+        (
+            "scores",
+            {"case_id": "c", "model_sha256": "b" * 64, "name": "n", "detail": json.dumps(AGAINST), "created_at": TIME},
+        ),
+        ("patients", {"number": 1, "split": "train", "drawn_by": "x", "created_at": TIME}),
         ("inferences", {**job, "created_at": TIME, "summary": json.dumps(PARTS)}),
         ("label_versions", {**label, "id": "v1", "number": 1, "parts": json.dumps(PARTS), "inference_id": "i"}),
         (
@@ -65,6 +70,8 @@ def look(database: Database) -> dict[str, Any]:
     """What the program reads."""
     with database.read() as session:
         found: dict[str, Any] = {row.id: row.summary for row in session.query(InferenceRow)}
+        found |= {row.name: row.detail for row in session.query(ScoreRow)}
+        found |= {str(row.number): row.split for row in session.query(PatientRow)}
         found |= {
             row.id: (row.parts, row.against_proposal, row.against_parent) for row in session.query(LabelVersionRow)
         }
@@ -75,7 +82,8 @@ def check(url: str) -> None:
     make_older(url)
     with closing(Database(url)) as database:
         upgrade(database)
-        assert look(database) == {"i": PARTS, "v1": (PARTS, None, None), "v2": ({}, None, AGAINST)}
+        labels = {"v1": (PARTS, None, None), "v2": ({}, None, AGAINST)}
+        assert look(database) == {"i": PARTS, "n": AGAINST, "1": "train", **labels}
     keys = GivenKeys("0123456789abcdef", {"0123456789abcdef": bytes(range(32))})
     with closing(Database(url, Columns(keys))) as database:
         assert look(database)["v1"] == (PARTS, None, None)
@@ -83,10 +91,15 @@ def check(url: str) -> None:
             row = session.get(LabelVersionRow, "v2")
             assert row is not None
             row.parts, row.against_parent = dict(PARTS), None
+            session.get_one(ScoreRow, ("c", "b" * 64, "n")).detail = {"ml": 75.8}
+            for number, part in enumerate(("validation", "none", "test"), 2):  # PostgreSQL holds each of them
+                session.add(PatientRow(number=number, split=part, drawn_by="published split"))
         assert look(database)["v2"] == (PARTS, None, None)
         with database.read() as session:
             raw = session.execute(text("SELECT parts, against_parent FROM label_versions WHERE id = 'v2'")).one()
             assert raw[0].startswith("sealed:0123456789abcdef:") and raw[1] is None
+            assert session.execute(text("SELECT detail FROM scores")).scalar_one().startswith("sealed:")
+        assert look(database)["n"] == {"ml": 75.8} and look(database)["2"] == "validation"
 
 
 def test_on_sqlite(tmp_path: Path) -> None:

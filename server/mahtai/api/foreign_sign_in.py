@@ -17,7 +17,7 @@ from mahtai.api.openapi import problems
 from mahtai.api.services import Called, Services
 from mahtai.api.sign_in import SignedInOut
 from mahtai.errors import MahtaiError
-from mahtai.security.oidc import HospitalSignIn, IssuerUnavailable, NotSetUp, WrongRequest
+from mahtai.security.oidc import HospitalSignIn, IssuerUnavailable, NoRole, NotSetUp, WrongRequest
 
 CONVERSATIONS = 8
 """With the issuer at once. They have threads of their own: an issuer that is slow holds up nobody else's requests."""
@@ -69,7 +69,14 @@ async def finish(request: Request, services: Called) -> Response:
         given = request.query_params.multi_items()
         if len({name for name, _ in given}) != len(given):
             raise WrongRequest("The address holds something twice.", "Begin to sign in again in 3D Slicer.")
-        address, account = _hospital(services).finish(dict(given))
+        try:
+            address, account = _hospital(services).finish(dict(given))
+        except NoRole as error:
+            if error.account is not None:  # who had a role before loses what they have open
+                request.scope["mahtai.claimed"] = error.account.name
+                services.sessions.end_all(error.account.id, "no role any more")
+                services.api_tokens.revoke_all(error.account.id)
+            raise
         request.scope["mahtai.claimed"] = account.name
         return address
 

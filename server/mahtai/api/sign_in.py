@@ -239,10 +239,11 @@ def own_account(services: Called, acting: ActingIn) -> AccountOut:
 
 @router.put("/account/password", status_code=204, responses=problems(401, 403, 409, 422, 429))
 def change_password(wanted: PasswordIn, services: Called, acting: ActingIn, address: FromAddress) -> None:
-    """Change one's password; other sessions end."""
+    """Change one's password; other sessions and all tokens of one's own end: somebody else may have made them."""
     account, session = _account(acting), _session(acting)
     services.signing_in.set_password(account, wanted.old, wanted.new, address)
     services.sessions.end_all(account, "password changed", but=session)
+    services.api_tokens.revoke_all(account)
 
 
 @router.post("/account/codes", responses=problems(401, 403, 409, 422, 429))
@@ -286,10 +287,11 @@ def make_token(wanted: TokenIn, services: Called, acting: ActingIn) -> NewTokenO
     return NewTokenOut.of_new(made, token)
 
 
-@router.delete("/account/tokens/{token}", status_code=204, responses=problems(401, 403, 409))
-def revoke_token(token: str, services: Called, acting: ActingIn) -> None:
-    """End a token of one's own."""
-    services.api_tokens.revoke(_account(acting), token)
+@router.delete("/account/tokens/{token}", status_code=204, responses=problems(401, 403, 404, 409))
+def revoke_token(token: str, request: Request, services: Called, acting: ActingIn) -> None:
+    """End a token of one's own; `token` is its id, or the token itself."""
+    revoked = services.api_tokens.revoke(_account(acting), token)
+    request.scope["mahtai.object"] = f"token/{revoked}"  # the token itself must not come on record
 
 
 def _require_accounts(services: Services) -> None:

@@ -148,7 +148,7 @@ class PatientRow(Base):
     __table_args__ = ({"sqlite_autoincrement": True},)
 
     number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
-    split: Mapped[str] = mapped_column(String(8))
+    split: Mapped[str] = mapped_column(String(16))
     drawn_by: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[datetime] = mapped_column(default=now)
 
@@ -267,7 +267,7 @@ class ScoreRow(Base):
     model_sha256: Mapped[str] = mapped_column(Sha256, primary_key=True)
     name: Mapped[str] = mapped_column(String(32), primary_key=True)
     value: Mapped[float | None] = mapped_column(Float)
-    detail: Mapped[dict[str, Any]]
+    detail: Mapped[dict[str, Any]] = mapped_column(SealedJson("scores.detail"))
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 

@@ -148,6 +148,12 @@ class Accounts:
         """
         return insist(lambda: self._for_subject(subject, name, role))
 
+    def known_subject(self, subject: str) -> Account | None:
+        """The account of somebody whom the hospital's sign-in knows, if they have one."""
+        with self._database.read() as session:
+            row = session.scalar(select(AccountRow).where(AccountRow.subject == subject))
+            return None if row is None else account_of(row)
+
     def _for_subject(self, subject: str, name: str, role: str) -> Account:
         _check_role(role)
         with self._database.write() as session:

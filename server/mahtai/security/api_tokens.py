@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 
 from mahtai.db.clock import moment
 from mahtai.db.engine import Database
@@ -32,6 +32,14 @@ class TokenRefused(MahtaiError):
     kind = "api-token"
     title = "The token cannot be made"
     status = 422
+
+
+class UnknownToken(MahtaiError):
+    """A token that one does not have."""
+
+    kind = "unknown-token"
+    title = "There is no such token"
+    status = 404
 
 
 class InvalidToken(MahtaiError):
@@ -116,11 +124,22 @@ class ApiTokens:
             )
             return [_view(row) for row in session.scalars(live.order_by(ApiTokenRow.created_at.desc()))]
 
-    def revoke(self, account: str, token: str) -> None:
-        """End a token; nothing happens if it is none of this account's."""
+    def revoke(self, account: str, token: str) -> str:
+        """End a token of an account; its id.
+
+        Args:
+            token: its id, or the token itself.
+
+        Raises:
+            UnknownToken: it is none of this account's.
+        """
         with self._database.write() as session:
-            one = update(ApiTokenRow).where(ApiTokenRow.id == token, ApiTokenRow.account == account)
-            session.execute(one.where(ApiTokenRow.revoked_at.is_(None)).values(revoked_at=moment(session)))
+            this = or_(ApiTokenRow.id == token, ApiTokenRow.sha256 == _hash(token))
+            row = session.scalar(select(ApiTokenRow).where(this, ApiTokenRow.account == account))
+            if row is None:
+                raise UnknownToken("You have no such token.", "Look at the list of your tokens.")
+            row.revoked_at = row.revoked_at or moment(session)
+            return row.id
 
     def revoke_all(self, account: str) -> None:
         """End all tokens of an account."""

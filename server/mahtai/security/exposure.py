@@ -9,6 +9,8 @@ from mahtai.errors import MahtaiError
 from mahtai.security.tls import Tls
 from mahtai.settings import LOOPBACK, Settings
 
+_WHY = {False: "MAHTAI_HOST is {}", True: "MAHTAI_BEHIND_PROXY is on"}
+
 _log = logging.getLogger(__name__)
 
 
@@ -23,14 +25,14 @@ class Exposed(MahtaiError):
 def check_exposure(settings: Settings, tls: Tls | None) -> None:
     """Let no server listen beyond this computer that sends in clear or knows nobody.
 
-    A reverse proxy on the same computer needs no exception: it reaches the server at 127.0.0.1.
+    A reverse proxy on the same computer needs no exception: it reaches the server at 127.0.0.1, with its certificate.
 
     Raises:
         Exposed: it would; the sentence says what is missing.
     """
-    if settings.host in LOOPBACK:
+    if settings.host in LOOPBACK and not settings.behind_proxy:
         return
-    if tls is None:
+    if tls is None and settings.host not in LOOPBACK:
         raise Exposed(
             f"MAHTAI_HOST is {settings.host}, so other computers can reach this server, but it has no certificate: "
             "images and passwords would travel in clear. It was not started.",
@@ -39,7 +41,8 @@ def check_exposure(settings: Settings, tls: Tls | None) -> None:
         )
     if not settings.accounts:
         raise Exposed(
-            f"MAHTAI_HOST is {settings.host}, so other computers can reach this server, but MAHTAI_ACCOUNTS is off: "
+            f"{_WHY[settings.host in LOOPBACK].format(settings.host)}, so other computers can reach this server, but "
+            "MAHTAI_ACCOUNTS is off: "
             "whoever has the one token could do everything. It was not started.",
             "Set MAHTAI_ACCOUNTS=on and add people with mahtai users add NAME --role admin.",
         )

@@ -68,9 +68,16 @@ class WrongRequest(HospitalSignInError):
 
 
 class NoRole(HospitalSignInError):
-    """The hospital knows the person, and nobody has given them a role here."""
+    """The hospital knows the person, and nobody has given them a role here; ``account`` if they had one before."""
 
     status = 403
+
+    def __init__(self, account: Account | None) -> None:
+        super().__init__(
+            "The hospital's sign-in knows you, but none of your roles there allows you to work with MahtAI.",
+            "Ask those who look after the accounts of your hospital for a role in MahtAI.",
+        )
+        self.account = account
 
 
 class IssuerUnavailable(HospitalSignInError):
@@ -224,10 +231,7 @@ class HospitalSignIn:
         role = role_of(claims, self._role_claim, self._roles)
         if role is None:
             _log.warning("nobody signed in: none of the roles in MAHTAI_OIDC_ROLES is in %s", self._role_claim)
-            raise NoRole(
-                "The hospital's sign-in knows you, but none of your roles there allows you to work with MahtAI.",
-                "Ask those who look after the accounts of your hospital for a role in MahtAI.",
-            )
+            raise NoRole(self._accounts.known_subject(subject))
         try:
             return self._accounts.for_subject(subject, name_of(claims), role)
         except AccountDisabled as error:

@@ -64,8 +64,10 @@ _ATTRIBUTES = (
     *PIXEL_SIZE_ATTRIBUTES,
 )
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
-_META_BYTES = 4096
-"""The file meta group, which names the transfer syntax, lies within so many bytes."""
+"""Looked for in the whole file: the group that names the transfer syntax is as long as its maker likes."""
+
+_ZIP_ENTRY = b"PK\x01\x02"
+"""With which each entry of a zip's directory begins; packed bytes look like it once in four thousand million."""
 
 _FIRST_GROUPS = (b"\x02\0", b"\x08\0", b"\0\x08")
 """With which a bare data set begins: the file meta group, or group 8 in either byte order."""
@@ -127,6 +129,9 @@ def kind_of(dataset: Dataset) -> str:
 def _unzipped(content: bytes) -> Iterator[Dataset]:
     """Every image in the zip, in memory; other files are passed over."""
     try:
+        listed = content.count(_ZIP_ENTRY)
+        if listed > 2 * MOST_FILES:  # folders among them; ``ZipFile`` makes an object of each before one can look
+            raise VolumeError(f"The zip holds {listed:,} files; one series has fewer.", ONE_SERIES)
         with zipfile.ZipFile(BytesIO(content)) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
             if len(entries) > MOST_FILES:
@@ -165,7 +170,7 @@ def _parsed(content: bytes, reads: _Reads) -> Dataset | None:
     """The data set if the bytes are a DICOM image, None if they are something else."""
     if not looks_like_dicom(content):
         return None
-    if _DEFLATED in content[:_META_BYTES]:  # it would be unpacked whole, however large it claims to be
+    if _DEFLATED in content:  # it would be unpacked whole, however large it claims to be
         raise VolumeError(
             "A DICOM file is deflated, which this server does not unpack.", "Export it without deflation."
         )
@@ -202,6 +207,8 @@ def _is_bare_data_set(content: bytes) -> bool:
     """Whether a data set with a known SOP class begins with the first byte."""
     if content[:2] not in _FIRST_GROUPS:
         return False
+    if _DEFLATED in content:  # pydicom would unpack it to look
+        return True
     try:
         with damage_named("no DICOM"):
             found = pydicom.dcmread(

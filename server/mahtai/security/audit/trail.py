@@ -31,7 +31,7 @@ MOST_AT_ONCE = 100
 MOST_WAITING = 20_000
 
 CHANGED = "record changed"
-"""What an entry says (``what``) if the server found at start that the record is not the one that it signed."""
+"""What an entry says (``what``) if the server found that the record is not the one that it wrote."""
 
 _log = logging.getLogger("mahtai.audit")
 
@@ -188,6 +188,7 @@ class AuditTrail:
         checkpoint = None
         with self.database.write() as session:
             end = self._last(session)
+            events = [*self._replaced(session), *events]
             if events:
                 end = append(session, end, events, self._key, self._server_name)
             if end.number and (sign or end.number - self._signed >= CHECKPOINT_EVENTS):
@@ -209,6 +210,14 @@ class AuditTrail:
         if self._end.number > self._signed:
             _log.error("the record ends at %d, and this server wrote %d: it was cut", end.number, self._end.number)
         return self._end
+
+    def _replaced(self, session: Session) -> list[AuditEvent]:
+        """An entry about the last one that this server wrote or saw, if another one stands in its place."""
+        last = self._end
+        if last.number == 0 or last.number > end_of(session).number or _sha256_of(session, last.number) == last.sha256:
+            return []
+        _log.error("entry %d of the record is not the one that this server wrote", last.number)
+        return [_alert(CHANGED, last.number)]
 
     def _announce(self, checkpoint: Checkpoint) -> None:
         _log.info("checkpoint %d sha256 %s", checkpoint.number, checkpoint.sha256)

@@ -112,6 +112,7 @@ class _Walk:
         self._signature = ""
         self._erased = Erased()
         self._unsealed = 0
+        self._is_own_time = False
 
     def through(self, entries: Iterator[Row], signed: _Ahead) -> None:
         """Check all, each checkpoint beside its entry."""
@@ -200,7 +201,7 @@ class _Walk:
         detail = body.get("detail")
         if isinstance(detail, dict):
             if detail.get("what") == CHANGED:
-                self._report.add(row.number, f"the server found at start that entry {detail.get('entry')} was changed")
+                self._report.add(row.number, f"the server found that entry {detail.get('entry')} was changed")
             self._erased.explain(row.kind, detail)
 
     def _seal(self, row: Row, body: dict[str, Any]) -> None:
@@ -208,8 +209,11 @@ class _Walk:
         if self._own is None or key != self._own.fingerprint:
             if key not in self._keys:
                 self._report.add(row.number, "it was written by somebody without a key of this server")
+            elif self._is_own_time:
+                self._report.add(row.number, "it was put there by somebody else: it is under a key of another time")
             self._unsealed += 1
             return
+        self._is_own_time = True  # what is before may be of a key that was lost
         seal = body.pop(SEAL, None)
         if seal != seal_of(body, row.previous, self._own.seal_key) or row.body != canonical({**body, SEAL: seal}):
             self._report.add(row.number, "it was put there by somebody else: its seal is wrong")
