@@ -65,6 +65,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
+        if app.state.recording is not None:
+            app.state.recording.flush()
         await to_thread.run_sync(close)
 
     app = FastAPI(

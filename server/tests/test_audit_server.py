@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +18,7 @@ from hospital_kit import Hospital, hospital_in
 from mahtai.cli import main
 from server_process import ServerProcess, StartServer, put_volume, sha256
 from studies import TASK, synthetic_study
+from test_cases import make_case
 
 PATIENT = ("Erika Mustermann", "MRN-5550123", "1961-02-03")
 
@@ -131,6 +133,43 @@ def test_no_patient_is_in_any_entry(hospital: Hospital) -> None:
     assert [row for row in rows if "case/no-id" in row]
     for word in (name, *name.split(), record_number, born, "Mustermann"):
         assert not [row for row in rows if word in row]
+
+
+def test_each_refusal_of_an_account_is_on_record_and_strangers_are_counted(start_server: StartServer) -> None:
+    hospital = Hospital.open(start_server)
+    calls = [("GET", "/v1/accounts"), ("GET", "/v1/audit"), ("POST", "/v1/cases"), ("POST", "/v1/trainings")]
+    with hospital.client("viewer") as client:
+        for method, path in (*calls, *calls):
+            assert client.request(method, path, json={}).status_code == 403
+    with hospital.server.client(token="x" * 43) as stranger:  # noqa: S106
+        for _ in range(40):
+            assert stranger.get("/v1/cases").status_code == 401
+    time.sleep(1.1)
+    with hospital.client("admin") as client:
+        entries_ = entries(client, kind="security", limit=100)
+    of_viewer = [each["detail"] for each in entries_ if each["who"] == "viewer"]
+    assert {each["call"] for each in of_viewer} == {f"{method} {path}" for method, path in calls}
+    of_stranger = [each["detail"] for each in entries_ if each["who"] is None and each["detail"]["status"] == "401"]
+    assert len(of_stranger) < 40
+    assert sum(int(each.get("more of the same", 1)) for each in of_stranger) == 40
+
+
+def test_a_call_on_which_the_program_fails_is_on_record_and_answered_as_any_other(start_server: StartServer) -> None:
+    server = start_server()
+    with server.client() as client:
+        deep = {"a": json.loads("[" * 900 + "]" * 900)}
+        case = make_case(client, {"t1c": put_volume(client, synthetic_study()["t1c"])}, source={"a": "b"})
+        for odd in (deep, {"a": "\ud800"}):
+            body = json.dumps({"name": "x", "task": "brain-tumour", "volumes": case["volumes"], "source": odd})
+            assert client.post("/v1/cases", content=body).status_code == 422
+        with closing(sqlite3.connect(server.data / "mahtai.sqlite")) as connection:
+            connection.execute("UPDATE case_sources SET source = ?", (json.dumps(deep),))
+            connection.commit()
+        answer = client.get(f"/v1/cases/{case['id']}/source")
+        assert answer.status_code == 500 and answer.json()["type"].endswith("/server-fault")
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        (entry,) = [each for each in entries(client, limit=20) if each["detail"].get("status") == "500"]
+        assert (entry["outcome"], entry["object"]) == ("failed", f"case/{case['id']}")
 
 
 def test_only_admins_read_it(hospital: Hospital) -> None:

@@ -18,6 +18,7 @@ from mahtai.cases.studies import Change
 
 PAGE = 1000
 LARGEST_SOURCE = 65_536
+DEEPEST_SOURCE = 16
 PRIORITY = 1_000_000
 
 router = APIRouter(prefix="/v1/cases", tags=["cases"], responses=problems(401))
@@ -56,10 +57,12 @@ class CaseIn(Form):
     @classmethod
     def _is_small(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
         if value is not None:
-            text = json.dumps(value)
+            if not _is_flat(value, DEEPEST_SOURCE):
+                raise ValueError(f"holds things in things more than {DEEPEST_SOURCE} deep")
+            text = json.dumps(value, ensure_ascii=False)
             if len(text) > LARGEST_SOURCE:
                 raise ValueError(f"has more than {LARGEST_SOURCE} characters")
-            if "\\u0000" in text:
+            if "\\u0000" in text or any("\ud800" <= character <= "\udfff" for character in text):
                 raise ValueError("holds characters that cannot be stored")
         return value
 
@@ -247,6 +250,12 @@ def get_source(case: str, services: Called) -> SourceOut:
 def list_events(case: str, services: Called) -> EventsOut:
     """What happened to a case, the oldest first."""
     return EventsOut(events=[EventOut.model_validate(event) for event in services.cases.events(case)])
+
+
+def _is_flat(value: Any, deepest: int) -> bool:
+    """Whether no list or object lies deeper in others than so many."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return deepest > 0 and all(_is_flat(each, deepest - 1) for each in inner if isinstance(each, (dict, list)))
 
 
 def _revision(header: str) -> int:

@@ -5,6 +5,7 @@ Closed unless the table of permissions opens it (``security/permissions.json``).
 
 from __future__ import annotations
 
+import logging
 from urllib.parse import quote
 
 from anyio import to_thread
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mahtai.api.body_size import TAKES_FILE, small_body
 from mahtai.api.calls import Calls, Found
-from mahtai.api.problems import problem_response
+from mahtai.api.problems import problem_response, unexpected
 from mahtai.api.rates import Rates
 from mahtai.api.recording import RecordFailed, Recording
 from mahtai.api.services import Services
@@ -26,6 +27,8 @@ MONAI_LABEL = "/monailabel"
 """Clients of MONAI Label have the token in their address behind this, because they send no header with every call."""
 
 DESCRIPTION = "description"
+
+_log = logging.getLogger(__name__)
 
 UPLOAD = "PUT /v1/volumes/{sha256}"
 """Names what is not there yet."""
@@ -71,7 +74,14 @@ class Gate:
         except MahtaiError as error:
             await passage.refuse(error, receive, send)
             return
-        await self.app(scope, receive, passage.recorded(send))
+        try:
+            await self.app(scope, receive, passage.recorded(send))
+        except Exception:
+            if passage.is_answered:
+                raise
+            # answered here: outside of this it would be neither on record nor under strict headers
+            _log.exception("the program failed")
+            await unexpected(passage.instance)(scope, receive, passage.recorded(send))
 
 
 class _Passage:
@@ -81,6 +91,7 @@ class _Passage:
         self.scope = scope
         self.found: Found | None = None
         self.principal: Principal | None = None
+        self.is_answered = False
         self._services: Services = scope["app"].state.services
         self._calls = calls
         self._is_monai_label = scope["path"].startswith(f"{MONAI_LABEL}/")
@@ -127,11 +138,12 @@ class _Passage:
         async def record(message: Message) -> None:
             nonlocal replaced
             if message["type"] == "http.response.start":
+                self.is_answered = True
                 try:
                     await self._recording.note(self.scope, self.found, self.principal, message["status"])
                 except RecordFailed as error:
                     replaced = True
-                    await problem_response(error, self._instance)(self.scope, _nothing, send)
+                    await problem_response(error, self.instance)(self.scope, _nothing, send)
             if not replaced:
                 await send(message)
 
@@ -139,7 +151,7 @@ class _Passage:
 
     async def refuse(self, error: MahtaiError, receive: Receive, send: Send) -> None:
         """Tell why not."""
-        response = problem_response(error, self._instance)
+        response = problem_response(error, self.instance)
         await response(self.scope, receive, self.recorded(send))
 
     @property
@@ -149,7 +161,8 @@ class _Passage:
         return recording
 
     @property
-    def _instance(self) -> str:
+    def instance(self) -> str:
+        """The path, as it may be shown."""
         # the path may hold a token
         return MONAI_LABEL if self._is_monai_label else str(self.scope["path"])
 

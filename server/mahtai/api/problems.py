@@ -140,12 +140,17 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 
 def _unexpected_error(request: Request, error: Exception) -> Response:
+    return unexpected(request.url.path)
+
+
+def unexpected(instance: str) -> Response:
+    """The answer where the program has failed; its log says how."""
     body = problem_body(
         "server-fault",
         "The server met an unexpected error",
         500,
         "The server met an error that it was not made for. What was saved before is safe.",
         "Try again. If it happens again, send the server's log to those who look after MahtAI.",
-        request.url.path,
+        instance,
     )
     return _answer(body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,15 @@ class RecordFailed(MahtaiError):
     status = 503
 
 
+@dataclass
+class _Refused:
+    """A refusal that is on record since ``at`` (of ``time.monotonic``), and how many more came since."""
+
+    at: float
+    event: AuditEvent
+    more: int = 0
+
+
 class Recording:
     """Puts requests on record.
 
@@ -55,7 +65,7 @@ class Recording:
     def __init__(self, trail: AuditTrail | None, strict: bool) -> None:
         self._trail = trail
         self._strict = strict
-        self._strangers: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        self._refused: OrderedDict[tuple[str | None, ...], _Refused] = OrderedDict()
 
     async def note(self, scope: Scope, found: Found | None, principal: Principal | None, status: int) -> None:
         """Record a request that is about to be answered, if it is one to be recorded.
@@ -66,10 +76,11 @@ class Recording:
         if self._trail is None:
             return
         event = self._event(scope, found, principal, status)
-        if event is None:
+        events = [*self._counted(time.monotonic() - ONE_A_SECOND), *([] if event is None else [event])]
+        if not events:
             return
         try:
-            await asyncio.wrap_future(self._trail.record(event))
+            await asyncio.gather(*(asyncio.wrap_future(self._trail.record(each)) for each in events))
         except MahtaiError as error:
             if self._strict:
                 raise RecordFailed(
@@ -77,21 +88,23 @@ class Recording:
                     "Try again in a few seconds. If it stays like this, tell the person who runs the server.",
                 ) from error
 
+    def flush(self) -> None:
+        """Put on record what was only counted until now."""
+        for event in self._counted(time.monotonic()):
+            if self._trail is not None:
+                self._trail.record(event)
+
     def _event(self, scope: Scope, found: Found | None, principal: Principal | None, status: int) -> AuditEvent | None:
         call = None if found is None else found.call
         kind = None if call is None else call.record
         detail = {"status": str(status)} if found is None else {"call": found.name, "status": str(status)}
         address = scope["client"][0] if scope.get("client") else ""
         if status in REFUSED and (kind != "sign-in" or status == HTTPStatus.TOO_MANY_REQUESTS):
-            missed = self._missed(f"{address} {principal.person.name if principal else ''} {status}")
-            if missed is None:
-                return None
             kind = "security"
-            detail |= {"as_many_before": str(missed)} if missed else {}
         if kind is None:
             return None
         person = None if principal is None else principal.person
-        return AuditEvent(
+        event = AuditEvent(
             kind=kind,
             action="E" if kind in _EXECUTED else _ACTIONS.get(scope["method"], "E"),
             outcome="success" if status < 400 else "refused" if status in REFUSED else "failed",
@@ -101,16 +114,37 @@ class Recording:
             object=scope.get("mahtai.object") or ("" if found is None else object_of(found.parameters)),
             detail=detail,
         )
+        return None if kind == "security" and self._was_just_now(event) else event
 
-    def _missed(self, key: str) -> int | None:
-        """How many of the same were left out since the last one on record; None to leave this one out too."""
-        now = time.monotonic()
-        last, missed = self._strangers.pop(key, (-ONE_A_SECOND, 0))
-        wait = now - last < ONE_A_SECOND
-        self._strangers[key] = (last, missed + 1) if wait else (now, 0)
-        if len(self._strangers) > MOST_STRANGERS:
-            self._strangers.popitem(last=False)
-        return None if wait else missed
+    def _was_just_now(self, event: AuditEvent) -> bool:
+        """Whether the same is on record already since less than a second; then it is only counted."""
+        # whoever has no account may make up as many objects as they like
+        key = (
+            event.address,
+            event.who,
+            event.detail["status"],
+            *((event.detail.get("call"), event.object) if event.who else ()),
+        )
+        known = self._refused.get(key)
+        if known is not None:
+            known.more += 1
+            return True
+        self._refused[key] = _Refused(time.monotonic(), event)
+        return False
+
+    def _counted(self, before: float) -> list[AuditEvent]:
+        """Of those that were on record before that moment: how many more of the same there were."""
+        found = []
+        while self._refused:
+            first = next(iter(self._refused))
+            refused = self._refused[first]
+            if refused.at > before and len(self._refused) <= MOST_STRANGERS:
+                break
+            del self._refused[first]
+            if refused.more:
+                detail = {**refused.event.detail, "more of the same": str(refused.more)}
+                found.append(replace(refused.event, detail=detail))
+        return found
 
 
 def object_of(parameters: dict[str, str]) -> str:
