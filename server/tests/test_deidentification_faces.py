@@ -13,7 +13,9 @@ from click.testing import CliRunner
 from dicom_seeds import MR, ROOT
 from mahtai.cli import main
 from mahtai.deidentification.defacing import MARGIN_MM, FaceNotFound, face_plane
+from mahtai.deidentification.dicom_faces import may_show_a_face
 from mahtai.deidentification.folder import deidentify_folder
+from mahtai.deidentification.refusal import why_refused
 from mahtai.volumes.formats import read_volume
 from mahtai.volumes.volume import Volume
 from shared_data import shared_data
@@ -130,3 +132,26 @@ def write_series(folder: Path, volume: Volume, series: int, slices: int | None, 
         one.PhotometricInterpretation = "MONOCHROME2"
         one.PixelData = np.ascontiguousarray(volume.array[:, :, k].T.astype("<i2")).tobytes()
         one.save_as(folder / f"{series}-{k}.dcm", enforce_file_format=True)
+
+
+@pytest.mark.parametrize(
+    "part", ["", "HEAD", "HEADANDNECK", "HEAD^FACE", "WHOLEBODY", "Kopf", "SCHAEDEL", "EYE", "CSPINE"]
+)
+def test_what_may_have_a_face_is_taken_for_it(part: str) -> None:
+    scan = pydicom.Dataset()
+    scan.Modality, scan.BodyPartExamined, scan.Rows = "MR", part, 1
+    assert may_show_a_face(scan)
+
+
+@pytest.mark.parametrize("part", ["KNEE", "Upper Arm", "CHEST", "L-SPINE"])
+def test_what_has_none_is_not(part: str) -> None:
+    scan = pydicom.Dataset()
+    scan.Modality, scan.BodyPartExamined, scan.Rows = "MR", part, 1
+    assert not may_show_a_face(scan)
+
+
+def test_a_photograph_of_a_person_is_refused() -> None:
+    photo = pydicom.Dataset()
+    photo.SOPClassUID, photo.Modality = "1.2.840.10008.5.1.4.1.1.77.1.4", "XC"
+    photo.BurnedInAnnotation = "NO"
+    assert "picture of a person" in why_refused(photo, "1.2.840.10008.1.2.1")

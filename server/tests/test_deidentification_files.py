@@ -86,6 +86,7 @@ def test_the_check_finds_a_leak_and_says_none_where_there_is_none(tmp_path: Path
     folder = one_of(tmp_path, "MR_small.dcm", PatientName="Müstermann^Erika", PatientBirthDate="19510403")
     run(folder, tmp_path / "out", "--key-file", tmp_path / "key")
     assert run(folder, tmp_path / "out", "--check").exit_code == 0
+    assert run(folder, tmp_path / "not there", "--check").exit_code == 1  # a typing mistake is no clearance
     for text in ("MUSTERMANN", "Erika M", "geb. 03.04.1951", "1951-04-03"):
         (tmp_path / "out" / "notes.txt").write_text(text, "utf-8")
         assert run(folder, tmp_path / "out", "--check").exit_code == 1, text

@@ -86,6 +86,9 @@ def _check(source: Path, target: Path) -> int:
     for leak in leaks:
         click.echo(f"{leak.file}: {leak.place}: {leak.identifier}")
     click.echo(f"{len(scan.identifiers)} identifiers looked for in {len(files)} files: {len(leaks)} found.")
+    if not files or not scan.identifiers:
+        click.secho("So nothing was checked: are these the right folders?", fg="red", err=True)
+        return 1
     return 1 if leaks else 0
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +20,20 @@ from mahtai.volumes.dicom_series import read_series
 
 _MOST_VOXELS = 2**28
 _FEWEST_SLICES = 10
-_HEAD = {"", "HEAD", "BRAIN", "SKULL", "HEADNECK", "FACE", "NECK", "ORBIT", "ORBITS", "SELLA", "IAC", "TMJ", "JAW"}
 _FACES = ("MR", "CT", "PT")
 _WANTED = ("Modality", "BodyPartExamined", "FrameOfReferenceUID", "SeriesInstanceUID", "Rows", "NumberOfFrames")
 
 
 def may_show_a_face(dataset: Dataset) -> bool:
-    """Whether an object is a scan of a head, or does not say of what."""
-    part = "".join(str(dataset.get("BodyPartExamined") or "").upper().split())
-    return dataset.get("Modality") in _FACES and part in _HEAD and "Rows" in dataset
+    """Whether an object is a scan of something else than of what has no face, or does not say of what."""
+    part = "".join(letter for letter in str(dataset.get("BodyPartExamined") or "").upper() if letter.isalnum())
+    return dataset.get("Modality") in _FACES and part not in _parts_without_face() and "Rows" in dataset
+
+
+@cache
+def _parts_without_face() -> frozenset[str]:
+    text = files("mahtai.deidentification").joinpath("parts_without_face.txt").read_text("utf-8")
+    return frozenset(word for line in text.splitlines() if not line.startswith("#") for word in line.split())
 
 
 def planes_of(paths: Iterable[Path]) -> dict[str, FacePlane]:

@@ -16,7 +16,7 @@ _REFUSED = {
     f"{_CLASSES}66": "raw data of a maker, which cannot be looked into",
     f"{_CLASSES}77.1.1.1": "a video",
     f"{_CLASSES}77.1.2.1": "a video",
-    f"{_CLASSES}77.1.4.1": "a video or a picture of a person",
+    f"{_CLASSES}77.1.4": "a video or a picture of a person",
 }
 _NOT_REFUSED = (f"{_CLASSES}66.",)
 """Segmentations, registrations and fiducials, whose numbers begin as raw data's does."""
