@@ -144,7 +144,7 @@ def backup(file: Path, key_file: Path | None) -> None:
 
     os.umask(0o077)  # as the server
     settings = Settings.from_environment()
-    master = _master(settings, key_file)
+    master = _master(settings, key_file, is_new=True)
     with StageBar() as bar:
         contents = make_backup(settings, file.expanduser().absolute(), master, bar.show)
     size = file.expanduser().stat().st_size
@@ -192,13 +192,14 @@ def restore(file: Path, key_file: Path | None, check: bool, plain: bool) -> None
     _tell_damaged(contents.damaged)
 
 
-def _master(settings: Settings, key_file: Path | None) -> MasterKey:
+def _master(settings: Settings, key_file: Path | None, is_new: bool = False) -> MasterKey:
     from mahtai.errors import MahtaiError
     from mahtai.security.at_rest.master_key import key_from_file, read_master_key
 
     master = read_master_key(settings) if key_file is None else key_from_file(key_file.expanduser().absolute())
     if master is None:
-        raise MahtaiError("A backup is encrypted, and no key was named.", "mahtai keys new FILE; then --key-file FILE")
+        hint = "mahtai keys new FILE; then --key-file FILE" if is_new else "--key-file FILE: the one it was made with."
+        raise MahtaiError("A backup is encrypted, and no key was named.", hint)
     return master
 
 

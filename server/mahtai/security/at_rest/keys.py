@@ -78,7 +78,8 @@ def unknown(key_id: str) -> UnknownDataKey:
     return UnknownDataKey(
         f"Some stored data are encrypted under a key ({key_id}) that the server's keyring does not have. "
         "Nothing was changed.",
-        "Restore keyring.json of the data folder from the backup that these data are from.",
+        "If the master key was changed (mahtai keys rotate --new-key-file), start the server again with the new one. "
+        "Otherwise `mahtai doctor` says whether keyring.json was lost, and brings it back from a backup.",
     )
 
 
@@ -86,5 +87,5 @@ def not_set(what: str) -> KeyNotSet:
     """What to say where there is no key at all."""
     return KeyNotSet(
         f"{what} encrypted, and the server was given no key. Nothing was changed.",
-        "Start it with MAHTAI_KEY_FILE, MAHTAI_KEY or MAHTAI_KEY_COMMAND as before.",
+        "Set MAHTAI_KEY_FILE, MAHTAI_KEY or MAHTAI_KEY_COMMAND as the server has it; every command needs it, too.",
     )
