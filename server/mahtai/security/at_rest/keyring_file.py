@@ -106,8 +106,8 @@ class KeyringContent:
             raise WrongKey(
                 f"The key from {master.source} (fingerprint {master.fingerprint}) is not the one that this data folder "
                 f"is encrypted with ({content['master']}). Nothing was read or changed.",
-                "Give it the key that is in use: after `mahtai keys rotate --new-key-file` the new one, otherwise the one "
-                "that it had before; see MAHTAI_KEY_FILE, MAHTAI_KEY, MAHTAI_KEY_COMMAND.",
+                "Give it the key that is in use: after `mahtai keys rotate --new-key-file` the new one, otherwise the "
+                "one that it had before; see MAHTAI_KEY_FILE, MAHTAI_KEY, MAHTAI_KEY_COMMAND.",
             )
         mac = content.pop("mac")
         if not hmac.compare_digest(str(mac).encode(), _mac(content, master).encode()):
