@@ -12,6 +12,7 @@ import pytest
 
 from server_process import ServerProcess, StartServer, put_volume
 from studies import synthetic_study
+from test_cases import make_case
 
 
 def examine(server: ServerProcess, *arguments: str, **more: str) -> tuple[int, str]:
@@ -105,6 +106,26 @@ def test_damaged_pages_are_found(filled: tuple[ServerProcess, list[str]]) -> Non
     code, said = examine(server)
     assert code == 1
     assert "error   database" in said
+
+
+def test_whatever_page_is_damaged_doctor_comes_to_its_end(start_server: StartServer, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    subprocess.run([sys.executable, "-m", "mahtai.cli", "keys", "new", str(key)], check=True, capture_output=True)
+    server = start_server(environment={"key_file": str(key)})
+    with server.client() as client:
+        inputs = {slot: put_volume(client, data) for slot, data in synthetic_study().items()}
+        make_case(client, inputs, source={"a": "b" * 30_000})
+    server.stop()
+    file = server.data / "mahtai.sqlite"
+    whole = file.read_bytes()
+    pages = len(whole) // 4096
+    codes = set()
+    for page in range(1, pages, pages // 12):
+        file.write_bytes(whole[: page * 4096] + b"\xa5" * (12 * 4096) + whole[(page + 12) * 4096 :])
+        code, said = examine(server)
+        codes.add(code)
+        assert " blobs " in said, said  # the last line
+    assert 1 in codes
 
 
 def test_lost_database_is_found_and_not_made(filled: tuple[ServerProcess, list[str]]) -> None:

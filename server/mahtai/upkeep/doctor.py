@@ -50,7 +50,10 @@ def examine(settings: Settings, quick: bool = False) -> Iterator[Finding]:
     if is_open:
         yield from check_secrets(settings, keyring, has_patients, has_record)
     if keyring is not None and not quick:
-        yield from check_sealed(settings, keyring)
+        try:
+            yield from check_sealed(settings, keyring)
+        except (sqlite3.Error, MahtaiError):
+            yield Finding("error", "database", "Not every encrypted value can be looked at.", "See database, above.")
     yield from check_blobs(settings.blobs_dir, files, known, keyring, quick or not is_open)
 
 
