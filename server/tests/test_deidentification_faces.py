@@ -81,6 +81,13 @@ def test_the_face_of_a_real_head_is_gone_and_its_brain_is_untouched(shared_data:
     assert not bytes(header["descrip"]).strip(b"\0") and not header.extensions
     again = CliRunner().invoke(main, ["deface", str(source), str(target)])
     assert again.exit_code == 1 and "there already" in again.output
+    lost = nibabel.load(source)
+    lost.set_sform(None, 0)
+    lost.set_qform(None, 0)
+    nibabel.save(lost, tmp_path / "lost.nii.gz")
+    refused = CliRunner().invoke(main, ["deface", str(tmp_path / "lost.nii.gz"), str(tmp_path / "none.nii.gz")])
+    assert refused.exit_code == 1 and "how the head lies" in refused.output
+    assert not (tmp_path / "none.nii.gz").exists()
 
 
 def test_the_face_goes_out_of_a_dicom_series_and_another_series_of_the_same_frame(

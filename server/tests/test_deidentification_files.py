@@ -117,3 +117,20 @@ def test_only_known_words_are_kept_and_never_the_patients_own() -> None:
     assert words_kept("T1 Brain", frozenset({"brain"})) == "T1"
     assert code_string_kept("MONOCHROME2") and code_string_kept("AX") and not code_string_kept("MUSTERMANN")
     assert not code_string_kept("BRAIN", frozenset({"brain"}))
+
+
+@pytest.mark.parametrize("name", ["MR_small_bigendian.dcm", "MR_small.dcm", "MR_small_RLE.dcm"])
+def test_a_data_set_that_does_not_say_how_it_is_written_keeps_its_pixels_or_is_refused(
+    tmp_path: Path, name: str
+) -> None:
+    whole = Path(str(get_testdata_file(name))).read_bytes()
+    dataset = pydicom.dcmread(str(get_testdata_file(name)))
+    start = 132 + 12 + dataset.file_meta.FileMetaInformationGroupLength
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "bare.dcm").write_bytes(whole[start:])
+    report = deidentify_folder(tmp_path / "in", tmp_path / "out", KEY)
+    if "RLE" in name:
+        assert report.made == 0 and "compressed" in " ".join(report.refused.values())
+        return
+    (made,) = (tmp_path / "out").rglob("*.dcm")
+    np.testing.assert_array_equal(pydicom.dcmread(made).pixel_array, dataset.pixel_array)

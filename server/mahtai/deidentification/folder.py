@@ -10,8 +10,8 @@ from io import BytesIO
 from pathlib import Path
 
 import pydicom
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, ImplicitVRLittleEndian
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from mahtai.deidentification.defacing import FacePlane
 from mahtai.deidentification.dicom_faces import deface, may_show_a_face, planes_of
@@ -124,7 +124,7 @@ def _made(
         raise Refused("it is damaged") from error
     try:
         shows_face = may_show_a_face(dataset)
-        syntax = str(dataset.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian)
+        syntax = _syntax(dataset)
         dataset.file_meta.TransferSyntaxUID = UID(syntax)
         if planes is not None and shows_face:
             deface(dataset, dict(planes))
@@ -140,6 +140,22 @@ def _made(
     report.defaced += planes is not None and shows_face
     report.may_show_faces += planes is None and shows_face
     return place, made
+
+
+def _syntax(dataset: FileDataset) -> str:
+    """The transfer syntax; of a bare data set the one that it was read by.
+
+    Raises:
+        Refused: its pixels are compressed, and nothing says how.
+    """
+    named = dataset.file_meta.get("TransferSyntaxUID")
+    if named:
+        return str(named)
+    if "PixelData" in dataset and dataset["PixelData"].is_undefined_length:
+        raise Refused("its pixels are compressed, and it does not say how")
+    is_implicit, is_little_endian = dataset.original_encoding
+    explicit = ExplicitVRLittleEndian if is_little_endian else ExplicitVRBigEndian
+    return str(ImplicitVRLittleEndian if is_implicit else explicit)
 
 
 def file_of(dataset: Dataset, transfer_syntax: str) -> bytes:

@@ -25,17 +25,19 @@ def deface_file(source: Path, target: Path) -> float:
     if not target.name.endswith((".nii", ".nii.gz")):
         raise FolderError(f"{target.name} does not end in .nii or .nii.gz.", "The ending says how it is written.")
     volume = read_volume(source)
-    plane = plane_of(volume)
     image: Any = nibabel.load(source)
+    if not image.header["qform_code"] and not image.header["sform_code"]:
+        raise FaceNotFound("The file does not say how the head lies in it.", "Convert the series anew.")
+    plane = plane_of(volume)
     stored = np.asanyarray(image.dataobj.get_unscaled()).copy()
     if stored.shape[:3] != volume.array.shape or stored.size != volume.array.size:
         raise FaceNotFound("The file holds several volumes.", "Split it first.")
     face = plane.of_grid(volume.array.shape, volume.geometry.ijk_to_ras)
     slope, intercept = image.dataobj.slope, image.dataobj.inter
-    stored[face.reshape(stored.shape)] = round(-intercept / slope) if intercept else 0
+    stored[face.reshape(stored.shape)] = _nearest_to_zero(stored.dtype, slope, intercept)
     header = image.header.copy()
     header.extensions.clear()
-    for field in ("descrip", "aux_file", "intent_name", "db_name"):
+    for field in ("descrip", "aux_file", "intent_name", "db_name", "data_type"):
         if field in header:
             header[field] = b""
     header.set_slope_inter(slope, intercept)
@@ -44,6 +46,14 @@ def deface_file(source: Path, target: Path) -> float:
     with written_whole(target) as part:
         part.write_bytes(_bytes(made, target.name.endswith(".gz")))
     return float(face.mean())
+
+
+def _nearest_to_zero(kind: np.dtype[Any], slope: float, intercept: float) -> float:
+    """The stored value that means nothing, or comes nearest to that."""
+    empty = -intercept / slope if intercept else 0
+    if not np.issubdtype(kind, np.integer):
+        return empty
+    return int(np.clip(round(empty), np.iinfo(kind).min, np.iinfo(kind).max))
 
 
 def _bytes(image: nibabel.Nifti1Image, packed: bool) -> bytes:
