@@ -28,10 +28,10 @@ MONAI_LABEL = "/monailabel"
 
 DESCRIPTION = "description"
 
-_log = logging.getLogger(__name__)
-
 UPLOAD = "PUT /v1/volumes/{sha256}"
 """Names what is not there yet."""
+
+_log = logging.getLogger(__name__)
 
 
 class NotAllowed(MahtaiError):
