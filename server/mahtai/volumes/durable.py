@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mahtai.errors import MahtaiError
@@ -31,6 +31,10 @@ _UNWRITABLE = {errno.EROFS, errno.EIO}
 _BINARY = getattr(os, "O_BINARY", 0)
 PARTIAL = ".part"
 """Ending of a file that is being written."""
+
+_LEFT_S = 3600.0
+"""A part that nobody has written to for this long is of a process that was killed."""
+
 _REPLACE_TRIES = 50 if os.name == "nt" else 0
 
 
@@ -87,14 +91,13 @@ def write_new(path: Path, content: bytes) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Replace a file, for its user only, by another content: whoever looks sees all of the old one or all of the new
-    one, also after a loss of power. To be called by one process at a time.
+    one, also after a loss of power. Of several processes that do so at once the last one's stays.
 
     Raises:
         StorageFull: and nothing was changed.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for left in path.parent.glob(f"{path.name}.*{PARTIAL}"):  # of a process that was killed
-        left.unlink(missing_ok=True)
+    _clear_parts(path)
     partial = _partial_of(path)
     try:
         with full_disk_named():
@@ -131,6 +134,14 @@ def create_once(path: Path, content: bytes) -> None:
 
 def _partial_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.{secrets.token_hex(8)}{PARTIAL}")
+
+
+def _clear_parts(path: Path) -> None:
+    """Delete what killed processes have left of a file, and nothing that another is writing at this moment."""
+    for left in path.parent.glob(f"{path.name}.*{PARTIAL}"):
+        with suppress(OSError):  # it was renamed meanwhile
+            if time.time() - left.stat().st_mtime > _LEFT_S:
+                left.unlink()
 
 
 def _replace(partial: Path, path: Path) -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _LOOK_S = 0.02
+_PATIENCE_S = 10.0
 
 
 class Held(Exception):
@@ -38,6 +39,21 @@ def held(path: Path, patience_s: float) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Read a file, change it and write it, while nobody else does: the lock lies beside it.
+
+    Raises:
+        OSError: another process has held it for too long, or the lock cannot be made.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        with held(path.with_name(f"{path.name}.lock"), _PATIENCE_S):
+            yield
+    except Held as error:
+        raise TimeoutError(f"another process holds {path.name}.lock") from error
 
 
 if sys.platform == "win32":

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from mahtai.db.clock import moment
 from mahtai.db.trust_tables import CheckpointRow
 from mahtai.errors import MahtaiError
+from mahtai.security.at_rest.file_lock import changing
 from mahtai.security.audit.chain import Link, canonical, instant
 from mahtai.security.audit.signing import SigningKey, is_signed
 from mahtai.volumes.durable import write_whole
@@ -110,10 +111,10 @@ class Anchors:
             OSError: the file cannot be written.
             AnchorBroken: what is there is none of ours, and stays as evidence.
         """
-        known = self._all()
-        if data in known and known[data].number >= checkpoint.number:
-            return
-        self._write({**known, data: checkpoint})
+        with changing(self._path):  # servers of several data folders may share the file
+            known = self._all()
+            if data not in known or known[data].number < checkpoint.number:
+                self._write({**known, data: checkpoint})
 
     def _write(self, anchors: Mapping[str, Checkpoint]) -> None:
         content = {"anchors": {place: asdict(each) for place, each in anchors.items()}}
@@ -125,11 +126,12 @@ class Anchors:
         Raises:
             OSError, AnchorBroken: as ``put``.
         """
-        known = self._all()
-        before = known.pop(data, None)
-        if before is not None:
-            self._write({**known, f"{data} before the backup of {why} was restored": before})
-        return before
+        with changing(self._path):
+            known = self._all()
+            before = known.pop(data, None)
+            if before is not None:
+                self._write({**known, f"{data} before the backup of {why} was restored": before})
+            return before
 
     def _all(self) -> dict[str, Checkpoint]:
         try:

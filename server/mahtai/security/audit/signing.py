@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from mahtai.errors import MahtaiError
+from mahtai.security.at_rest.file_lock import changing
 from mahtai.security.at_rest.keys import Keys
 from mahtai.security.at_rest.secret_file import load_or_create, read_secret
 from mahtai.volumes.durable import full_disk_named, write_whole
@@ -63,9 +64,13 @@ def open_signing_key(secrets_dir: Path, config_dir: Path, keys: Keys | None) -> 
     try:
         with full_disk_named():
             key = _parsed(path, load_or_create(path, keys, _new_pem))
-            _publish(key, config_dir / PUBLIC_FILE)
     except OSError as error:
         raise _broken(path) from error
+    try:
+        with full_disk_named():
+            _publish(key, config_dir / PUBLIC_FILE)
+    except OSError as error:
+        raise _unpublished(config_dir / PUBLIC_FILE, error) from error
     return key
 
 
@@ -132,7 +137,16 @@ def _publish(key: SigningKey, path: Path) -> None:
     if key.fingerprint in public_keys(path.parent):
         return
     pem = key.public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    write_whole(path, (path.read_bytes() if path.exists() else b"") + pem)
+    with changing(path):  # servers of several data folders may share these settings
+        if key.fingerprint not in public_keys(path.parent):
+            write_whole(path, (path.read_bytes() if path.exists() else b"") + pem)
+
+
+def _unpublished(path: Path, error: OSError) -> SigningKeyBroken:
+    return SigningKeyBroken(
+        f"The public key of the record cannot be written to {path} ({error.strerror or error}).",
+        "See that the settings folder can be written. The record itself was not touched.",
+    )
 
 
 def _broken(path: Path) -> SigningKeyBroken:

@@ -40,6 +40,7 @@ from mahtai.upkeep.backup.archive import (
     write_archive,
 )
 from mahtai.upkeep.backup.table_rows import described, kept_tables, last_number, lines_of
+from mahtai.volumes import durable
 from mahtai.volumes.store import BlobStore, UnknownBlob
 
 Report = Callable[[str, float], object]
@@ -47,6 +48,8 @@ Report = Callable[[str, float], object]
 LARGEST_LINES = 1 << 20
 
 _PATIENCE_MS = 600_000
+_PARTS = {PARTIAL, durable.PARTIAL}
+"""Endings of files that are being written."""
 
 
 class BackupRefused(MahtaiError):
@@ -189,7 +192,7 @@ def files_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[
     yield from (
         path
         for path in entries
-        if not path.is_dir() and not path.name.endswith(PARTIAL) and not (is_top and path.name.endswith(".lock"))
+        if not path.is_dir() and path.suffix not in _PARTS and not (is_top and path.suffix == ".lock")
     )
     for path in entries:
         if path.is_dir() and not path.name.startswith("."):  # those are being fetched
