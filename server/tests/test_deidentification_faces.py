@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from dicom_seeds import MR, ROOT
 from mahtai.cli import main
 from mahtai.deidentification.defacing import MARGIN_MM, FaceNotFound, face_plane
-from mahtai.deidentification.dicom_faces import may_show_a_face
+from mahtai.deidentification.dicom_faces import may_show_a_face, says_head
 from mahtai.deidentification.folder import deidentify_folder
 from mahtai.deidentification.refusal import why_refused
 from mahtai.volumes.formats import read_volume
@@ -111,13 +111,35 @@ def test_the_face_goes_out_of_a_dicom_series_and_another_series_of_the_same_fram
         assert "113102" in {item.CodeValue for item in dataset.DeidentificationMethodCodeSequence}
 
 
+def test_what_does_not_say_that_it_is_a_head_is_left_out_unless_the_user_says_so(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    volume = read_volume(shared_data / "tcga_fg_6692" / "t1.nii.gz")
+    write_series(tmp_path / "in", volume, 1, slices=None, part="")
+    slices = volume.array.shape[2]
+    report = deidentify_folder(tmp_path / "in", tmp_path / "out", b"k" * 32, faces=True)
+    assert report.made == 0 and len(report.refused) == slices
+    assert all("--heads" in reason for reason in report.refused.values())
+    report = deidentify_folder(tmp_path / "in", tmp_path / "out", b"k" * 32, faces=True, heads=True)
+    assert report.defaced == report.made == slices
+
+
+@pytest.mark.parametrize("said", ["MR Schädel nativ", "Neuro^Routine", "t1 brain", "IRM cérébrale"])
+def test_a_description_says_head_as_well(said: str) -> None:
+    scan = pydicom.Dataset()
+    scan.StudyDescription = said
+    assert says_head(scan)
+
+
 def face_plane_of(volume: Volume) -> np.ndarray:
     from mahtai.deidentification.defacing import plane_of
 
     return plane_of(volume).of_grid(volume.array.shape, volume.geometry.ijk_to_ras)
 
 
-def write_series(folder: Path, volume: Volume, series: int, slices: int | None, frame: str = "4") -> None:
+def write_series(
+    folder: Path, volume: Volume, series: int, slices: int | None, frame: str = "4", part: str = "HEAD"
+) -> None:
     """The first slices of a volume as classic MR images."""
     folder.mkdir(exist_ok=True)
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.geometry.ijk_to_ras
@@ -129,7 +151,7 @@ def write_series(folder: Path, volume: Volume, series: int, slices: int | None, 
         one = pydicom.dataset.FileDataset("", {}, file_meta=meta, preamble=bytes(128))
         one.SOPClassUID, one.SOPInstanceUID = MR, meta.MediaStorageSOPInstanceUID
         one.StudyInstanceUID, one.SeriesInstanceUID = f"{ROOT}1", f"{ROOT}{series}.2"
-        one.FrameOfReferenceUID, one.Modality, one.BodyPartExamined = f"{ROOT}{frame}", "MR", "HEAD"
+        one.FrameOfReferenceUID, one.Modality, one.BodyPartExamined = f"{ROOT}{frame}", "MR", part
         one.PatientID, one.PatientName, one.InstanceNumber = "4711007", "Mustermann^Erika", k + 1
         one.ImagePositionPatient = [f"{value:.8g}" for value in lps[:3, 3] + k * lps[:3, 2]]
         one.ImageOrientationPatient = [f"{value:.8g}" for value in (*lps[:3, 0] / spacing[0], *lps[:3, 1] / spacing[1])]

@@ -23,6 +23,7 @@ OPTIONS = ("dates", "device", "patient", "institution", "descriptors")
     "descriptors: known words of descriptions kept. May be repeated.",
 )
 @click.option("--deface", "faces", is_flag=True, help="Take the face out of MR scans of the head.")
+@click.option("--heads", is_flag=True, help="With --deface: all MR scans are of heads, also those that do not say so.")
 @click.option("--mapping", type=click.Path(path_type=Path), help="Write who became whom into this CSV (secret!).")
 @click.option("--check", is_flag=True, help="Only look whether identifiers of INPUT are left in OUTPUT.")
 def deidentify(
@@ -31,6 +32,7 @@ def deidentify(
     key_file: Path | None,
     names: tuple[str, ...],
     faces: bool,
+    heads: bool,
     mapping: Path | None,
     check: bool,
 ) -> None:
@@ -39,7 +41,7 @@ def deidentify(
 
     from mahtai.deidentification.folder import deidentify_folder
     from mahtai.deidentification.keyed import key_from
-    from mahtai.deidentification.mapping import write_mapping
+    from mahtai.deidentification.mapping import check_place, write_mapping
     from mahtai.deidentification.profile import Option
     from mahtai.security.at_rest.keyring import open_keyring
     from mahtai.settings import Settings
@@ -47,6 +49,8 @@ def deidentify(
     warnings.simplefilter("ignore")  # pydicom's name the odd values of the originals, which may end in a log
     if check:
         sys.exit(_check(source, target))
+    if mapping is not None:
+        check_place(mapping, target)
     settings = Settings.from_environment()
     key = (
         key_from(settings.secrets_dir / "deidentification.key", open_keyring(settings))
@@ -57,12 +61,13 @@ def deidentify(
     with click.progressbar(length=1, label="De-identifying", file=sys.stderr) as bar:
 
         def tell(number: int, total: int, path: Path, why: str) -> None:
-            bar.length = total
-            bar.update(1)
+            if number:
+                bar.length = total
+                bar.update(1)
             if why:
                 click.echo(f"\nLeft out: {path}: {why}", err=True)
 
-        report = deidentify_folder(source, target, key, options, faces, tell)
+        report = deidentify_folder(source, target, key, options, faces, tell, heads)
     if mapping is not None:
         write_mapping(source, mapping, key)
     click.echo(f"{report.made} of {report.files} files written to {target}, {report.there} were there already.")
@@ -74,6 +79,9 @@ def deidentify(
     if report.interrupted:
         click.echo("Interrupted: what is there is whole. Run it again to go on.")
         sys.exit(130)
+    if not report.made and not report.there:
+        click.secho("So nothing was written.", fg="red", err=True)
+        sys.exit(1)
 
 
 def _check(source: Path, target: Path) -> int:

@@ -2,61 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Set
+from collections.abc import Set
 from dataclasses import dataclass, field
-from typing import Any
 
 from pydicom import config
-from pydicom._uid_dict import UID_dictionary
-from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
-from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from mahtai.deidentification.attributes import Walk
 from mahtai.deidentification.identifiers import own_words
-from mahtai.deidentification.keyed import Keyed, shifted_date, shifted_datetime
-from mahtai.deidentification.pixels import UnknownFrame, clean_pixel_bytes
-from mahtai.deidentification.profile import (
-    BASIC_CODE,
-    DEFACED_CODE,
-    EDITION,
-    Option,
-    action_for,
-    action_of_removal,
-    kept_text,
-)
-from mahtai.deidentification.refusal import why_refused
-from mahtai.deidentification.texts import code_string_kept, is_public_code, words_kept
+from mahtai.deidentification.jpeg_frames import DamagedFrame
+from mahtai.deidentification.keyed import Keyed
+from mahtai.deidentification.people import Issuers, person_of
+from mahtai.deidentification.pixels import PIXELS, clean_pixel_bytes
+from mahtai.deidentification.profile import BASIC_CODE, DEFACED_CODE, EDITION, Option
+from mahtai.deidentification.refusal import Refused, why_refused
 
-TEXT = frozenset({"LO", "SH", "ST", "LT", "UT", "UC", "PN", "UR", "AE", "AS"})
-BYTES = frozenset({"OB", "OW", "OF", "OD", "OL", "OV"})
-_DUMMIES = {
-    **dict.fromkeys(("LO", "SH", "ST", "LT", "UT", "UC", "PN", "CS", "AE"), "REMOVED"),
-    "UR": "urn:removed",
-    "AS": "000D",
-    "DA": "19000101",
-    "TM": "000000",
-    "DT": "19000101000000",
-    "DS": "0",
-    "IS": "0",
-}
-_NUMBER = {"DS": re.compile(r"[+-]?\d*\.?\d*([eE][+-]?\d+)?"), "IS": re.compile(r"[+-]?\d{1,11}")}
-_TIME = re.compile(r"\d{2}:?(\d{2}:?(\d{2}(\.\d{1,6})?)?)?")
-_CODE = {"CodeValue", "CodingSchemeDesignator", "CodeMeaning"}
-_TABLES = {
-    "LUTData": "LUTDescriptor",
-    **{
-        f"{colour}PaletteColorLookupTableData": f"{colour}PaletteColorLookupTableDescriptor"
-        for colour in ("Red", "Green", "Blue")
-    },
-}
-_UNWRITTEN = {"SpecificCharacterSet", "LengthToEnd", "DataSetTrailingPadding"}
-
-
-class Refused(ValueError):
-    """An object that cannot be made safe; the message says why and names no value."""
+METHOD = f"MahtAI, DICOM PS3.15 {EDITION} Annex E"
 
 
 @dataclass
@@ -67,11 +30,13 @@ class Deidentifier:
         keyed: maps UIDs and people.
         options: of the profile.
         done: (keyword, what was done) → how often; no values.
+        issuers: who gave the patients' numbers, of all objects that belong together.
     """
 
     keyed: Keyed
     options: Set[Option] = frozenset()
     done: Counter[tuple[str, str]] = field(default_factory=Counter)
+    issuers: Issuers = field(default_factory=dict)
 
     def deidentified(self, dataset: Dataset, transfer_syntax: str, is_defaced: bool = False) -> Dataset:
         """A new data set that holds what may stay.
@@ -86,13 +51,11 @@ class Deidentifier:
         with config.disable_value_validation():
             if reason := why_refused(dataset, transfer_syntax):
                 raise Refused(reason)
-            pass_ = _Pass(self, person_of(dataset), own_words(dataset))
-            result = pass_.cleaned(dataset)
-            if "PixelData" in result:
-                try:
-                    result["PixelData"].value = clean_pixel_bytes(dataset, transfer_syntax)
-                except UnknownFrame as error:
-                    raise Refused(str(error)) from error
+            whose = person_of(dataset, self.issuers), str(dataset.SOPClassUID), own_words(dataset)
+            result = Walk(self.keyed, self.options, *whose, self.done).cleaned(dataset)
+            for keyword in PIXELS:
+                if keyword in result:
+                    result[keyword].value = _clean_pixels(dataset, keyword, transfer_syntax)
             self._mark(result, is_defaced)
             return result
 
@@ -104,207 +67,22 @@ class Deidentifier:
             result.RecognizableVisualFeatures = "NO"
         result.SpecificCharacterSet = "ISO_IR 192"
         result.PatientIdentityRemoved = "YES"
-        result.DeidentificationMethod = f"MahtAI, DICOM PS3.15 {EDITION} Annex E"
+        result.DeidentificationMethod = METHOD
         result.DeidentificationMethodCodeSequence = Sequence(_code(*code) for code in codes)
         result.LongitudinalTemporalInformationModified = "MODIFIED" if Option.DATES in self.options else "REMOVED"
 
 
-@dataclass
-class _Pass:
-    """The walk through one object: whose it is, and which words identify that person."""
-
-    engine: Deidentifier
-    person: str
-    own: frozenset[str]
-
-    def cleaned(self, dataset: Dataset) -> Dataset:
-        result = Dataset()
-        public_code = is_public_code(dataset) if "CodeValue" in dataset or "CodeMeaning" in dataset else None
-        for tag in list(dataset.keys()):
-            keyword = keyword_for_tag(tag)
-            if tag.is_private or not dictionary_has_tag(tag):
-                self._note("private attributes" if tag.is_private else "unknown attributes", "removed")
-                continue
-            if keyword in _UNWRITTEN or tag.group in (0x0000, 0x0002) or tag.element == 0:
-                continue
-            try:
-                element = dataset[tag]
-            except Exception:  # noqa: BLE001 -- pydicom raises whatever a damaged value leads to; it goes
-                self._note(keyword, "removed (damaged)")
-                continue
-            new, what = self._element(element, keyword, public_code)
-            self._note(keyword, what)
-            if new is not None:
-                result.add(new)
-        self._drop_odd_tables(result)
-        return result
-
-    def _drop_odd_tables(self, result: Dataset) -> None:
-        """Look-up tables that are not as long as their descriptor says (PS3.3 C.7.6.3.1.5) could hold anything."""
-        for data, descriptor in _TABLES.items():
-            if data not in result:
-                continue
-            numbers = list(result.get(descriptor) or ()) if descriptor in result else []
-            entries = (int(numbers[0]) or 2**16) if len(numbers) == 3 else 0
-            value = result[data].value
-            size = len(value) if isinstance(value, bytes) else 2 * len(value)
-            if not entries or size not in (entries + entries % 2, 2 * entries):
-                del result[data]
-                self._note(data, "removed (not as long as its descriptor says)")
-
-    def _element(self, old: DataElement, keyword: str, public_code: bool | None) -> tuple[DataElement | None, str]:
-        """The new element and what was done; None for one that goes."""
-        if old.VR not in dictionary_VR(old.tag).split(" or "):
-            return None, "removed (of another type than the dictionary says)"
-        if keyword in {"PatientID", "PatientName"}:
-            return _with(old, self._pseudonym(old)), "pseudonym"
-        if keyword in _CODE:
-            return self._of_code(old, keyword, bool(public_code))
-        action = action_for(old.tag, self.engine.options)
-        if action == "U" or (action in ("K", None) and old.VR == "UI"):
-            return self._uids(old)
-        if action == "X":
-            return None, "removed"
-        if action == "Z":
-            return _emptied(old), "emptied"
-        if action == "D":
-            return self._dummy(old)
-        if action == "C":
-            return self._clean(old)
-        return self._kept(old) if action == "K" else self._unnamed(old, keyword)
-
-    def _unnamed(self, old: DataElement, keyword: str) -> tuple[DataElement | None, str]:
-        """An attribute that the table does not name: numbers stay, text goes unless its words are known."""
-        if old.VR == "SQ":
-            return self._sequence(old), "items cleaned"
-        if old.VR in ("DA", "TM", "DT"):
-            return self._clean(old) if Option.DATES in self.engine.options else self._gone(old, keyword)
-        if old.VR == "CS":
-            return self._coded(old, keyword)
-        if old.VR in _NUMBER:
-            return self._numbers(old, keyword)
-        if old.VR in TEXT:
-            if keyword not in kept_text().known_words or old.VR not in ("LO", "SH", "ST", "LT", "UT", "UC"):
-                return self._gone(old, keyword)
-            return self._words(old, keyword)
-        if old.VR in BYTES or (old.VR in ("US", "SS") and isinstance(old.value, bytes)):
-            return (_with(old, old.value), "kept") if keyword in kept_text().bytes else (None, "removed")
-        if old.VR == "UN" or (isinstance(old.value, bytes | str) and old.value):
-            return None, "removed"
-        return _with(old, old.value), "kept"
-
-    def _gone(self, old: DataElement, keyword: str) -> tuple[DataElement | None, str]:
-        action = action_of_removal(keyword)
-        if action == "X":
-            return None, "removed (not known to be harmless)"
-        return self._dummy(old) if action == "D" and old.VM else (_emptied(old), "emptied")
-
-    def _words(self, old: DataElement, keyword: str) -> tuple[DataElement | None, str]:
-        kept = [words for value in _values(old) if (words := words_kept(str(value), self.own))]
-        if not kept:
-            return self._gone(old, keyword)
-        new = _with(old, kept if len(kept) > 1 else kept[0])
-        return new, "kept" if new.value == old.value else "words kept"
-
-    def _coded(self, old: DataElement, keyword: str) -> tuple[DataElement | None, str]:
-        values = [str(value) for value in _values(old)]
-        kept = [code_string_kept(value, self.own) if value else "" for value in values]
-        if kept == values:
-            return _with(old, old.value), "kept"
-        if len(kept) > 1 and any(kept):  # such as Image Type, where the place tells the meaning
-            return _with(old, [new or ("OTHER" if value else "") for new, value in zip(kept, values, strict=True)]), (
-                "known terms kept"
-            )
-        return self._gone(old, keyword)
-
-    def _numbers(self, old: DataElement, keyword: str) -> tuple[DataElement | None, str]:
-        texts = [str(getattr(value, "original_string", value)).strip() for value in _values(old)]
-        if all(not text or (_NUMBER[old.VR].fullmatch(text) and text.lower() not in self.own) for text in texts):
-            return _with(old, old.value), "kept"
-        return self._gone(old, keyword)
-
-    def _of_code(self, old: DataElement, keyword: str, is_public: bool) -> tuple[DataElement | None, str]:
-        if not is_public:
-            return self._dummy(old) if old.VM else (_emptied(old), "emptied")
-        if keyword != "CodeMeaning":
-            return _with(old, old.value), "kept"
-        return self._words(old, keyword)
-
-    def _uids(self, old: DataElement) -> tuple[DataElement | None, str]:
-        if old.VR != "UI":  # a sequence of references: it stays with mapped UIDs
-            return self._sequence(old), "items cleaned"
-        new = [
-            value if value in UID_dictionary else self.engine.keyed.uid(value)
-            for value in map(str, _values(old))
-            if value
-        ]
-        what = "kept" if new == [str(value) for value in _values(old)] else "UID mapped"
-        return _with(old, new if len(new) > 1 else (new or [""])[0]), what
-
-    def _dummy(self, old: DataElement) -> tuple[DataElement | None, str]:
-        if old.VR == "SQ":
-            return self._sequence(old), "items cleaned"
-        if old.VR == "UI":
-            return self._uids(old)
-        if old.VR in BYTES or old.VR == "UN":
-            return _with(old, b"\0\0"), "dummy"
-        return (_with(old, _DUMMIES[old.VR]), "dummy") if old.VR in _DUMMIES else (_emptied(old), "emptied")
-
-    def _clean(self, old: DataElement) -> tuple[DataElement | None, str]:
-        if old.VR == "SQ":
-            return self._sequence(old), "items cleaned"
-        if old.VR in ("DA", "DT", "TM"):
-            new = [self._moved(old.VR, str(value)) for value in _values(old)]
-            if all(new):
-                return _with(old, new if len(new) > 1 else (new or [""])[0]), "date moved"
-            return self._gone(old, old.keyword)
-        if old.VR in ("LO", "SH", "ST", "LT", "UT", "UC"):
-            return self._words(old, old.keyword)
-        return self._gone(old, old.keyword)
-
-    def _kept(self, old: DataElement) -> tuple[DataElement | None, str]:
-        """An attribute that an option keeps, unless it holds a word of the patient's."""
-        if old.VR == "SQ":
-            return self._sequence(old), "items cleaned"
-        words = {word for value in _values(old) for word in re.split(r"\W+", str(value).lower())}
-        return self._gone(old, old.keyword) if words & self.own else (_with(old, old.value), "kept")
-
-    def _moved(self, vr: str, value: str) -> str:
-        """A date or time with the patient's dates moved; the time of day stays, and with it every interval."""
-        if vr == "TM":
-            return value if _TIME.fullmatch(value.strip()) else ""
-        days = self.engine.keyed.days(self.person)
-        return shifted_date(value, days) if vr == "DA" else shifted_datetime(value, days)
-
-    def _sequence(self, old: DataElement) -> DataElement:
-        return _with(old, Sequence(self.cleaned(item) for item in old.value))
-
-    def _pseudonym(self, old: DataElement) -> str:
-        return self.engine.keyed.pseudonym(self.person) if self.person and not old.is_empty else ""
-
-    def _note(self, keyword: str, what: str) -> None:
-        self.engine.done[keyword, what] += 1
+def marks(options: Set[Option]) -> str:
+    """The texts that this program itself writes into an object."""
+    codes = [BASIC_CODE, DEFACED_CODE, *((option.code, option.meaning) for option in options)]
+    return " ".join((METHOD, "MODIFIED REMOVED ISO_IR 192 DCM", *(f"{code} {meaning}" for code, meaning in codes)))
 
 
-def person_of(dataset: Dataset) -> str:
-    """What a patient is told apart by: number and issuer; the name where there is no number; else the study."""
-    number = str(dataset.get("PatientID") or "").strip()
-    if number:
-        return f"{number}^^^{str(dataset.get('IssuerOfPatientID') or '').strip()}"
-    return str(dataset.get("PatientName") or "").strip().lower() or str(dataset.get("StudyInstanceUID") or "")
-
-
-def _values(element: DataElement) -> Iterable[Any]:
-    value = element.value
-    return [] if value is None or element.is_empty else list(value) if element.VM > 1 else [value]
-
-
-def _with(old: DataElement, value: Any) -> DataElement:
-    return DataElement(old.tag, old.VR, value)
-
-
-def _emptied(old: DataElement) -> DataElement:
-    return DataElement(old.tag, old.VR, Sequence() if old.VR == "SQ" else None)
+def _clean_pixels(dataset: Dataset, keyword: str, transfer_syntax: str) -> bytes:
+    try:
+        return clean_pixel_bytes(dataset, keyword, transfer_syntax)
+    except DamagedFrame as error:
+        raise Refused(str(error)) from error
 
 
 def _code(value: str, meaning: str) -> Dataset:

@@ -15,13 +15,16 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 
 from mahtai.deidentification.defacing import FacePlane
 from mahtai.deidentification.dicom_faces import deface, may_show_a_face, planes_of
-from mahtai.deidentification.engine import Deidentifier, Refused
+from mahtai.deidentification.engine import Deidentifier, marks
 from mahtai.deidentification.identifiers import OWN, own_words
 from mahtai.deidentification.keyed import Keyed
-from mahtai.deidentification.leaks import Scan
+from mahtai.deidentification.leaks import IN_PIXELS, Scan
+from mahtai.deidentification.people import issuers_in
+from mahtai.deidentification.pixels import PIXELS
 from mahtai.deidentification.profile import Option
+from mahtai.deidentification.refusal import Refused
 from mahtai.deidentification.report import NAME, Report
-from mahtai.deidentification.texts import known_words
+from mahtai.deidentification.texts import defined_terms, known_words, words_of
 from mahtai.errors import MahtaiError
 from mahtai.volumes.dicom_files import looks_like_dicom
 from mahtai.volumes.store import full_disk_named
@@ -48,6 +51,7 @@ def deidentify_folder(
     options: Set[Option] = frozenset(),
     faces: bool = False,
     tell: Tell | None = None,
+    heads: bool = False,
 ) -> Report:
     """De-identify every DICOM file below a folder; what cannot be made safe is left out with the reason.
 
@@ -56,20 +60,30 @@ def deidentify_folder(
         target: made if it is not there; files in it stay as they are.
         faces: take the face out of scans of heads.
         tell: progress. A KeyboardInterrupt ends the run between two files; the report is written then too.
+        heads: a brain may be looked for also in MR scans that do not say of what they are.
 
     Raises:
-        FolderError: one folder lies in the other. OSError: ``target`` cannot be written.
+        FolderError: one folder lies in the other, or ``target`` is a file. OSError: ``target`` cannot be written.
     """
+    if target.exists() and not target.is_dir():
+        raise FolderError(f"{target} is a file.", "Choose a folder for the output. Nothing was changed.")
     if target.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(target.resolve()):
         raise FolderError(
             "One of the folders lies in the other.", "Choose an output folder elsewhere. Nothing was changed."
         )
-    paths = files_below(source)
-    target.mkdir(parents=True, exist_ok=True)
     report = Report(options)
-    engine = Deidentifier(Keyed(key), options, report.done)
+
+    def passed_over(path: Path, why: str) -> None:
+        report.files += 1
+        report.refused[_name_of(path)] = why
+        if tell is not None:
+            tell(0, 0, path, why)
+
+    paths = files_below(source, passed_over)
+    target.mkdir(parents=True, exist_ok=True)
     try:
-        planes = planes_of(paths) if faces else None
+        engine = Deidentifier(Keyed(key), options, report.done, issuers_in(paths))
+        planes = planes_of(paths, heads) if faces else None
         for number, path in enumerate(paths):
             report.files += 1
             why = _one(path, target, engine, planes, report)
@@ -81,12 +95,31 @@ def deidentify_folder(
     return report
 
 
-def files_below(folder: Path) -> list[Path]:
-    """All files, links left out, in the order of their names; reports of former runs are none."""
+def files_below(folder: Path, passed_over: Callable[[Path, str], None] = lambda path, why: None) -> list[Path]:
+    """All files in the order of their names; reports of former runs are none.
+
+    Args:
+        passed_over: called with links, which may lead anywhere, and with folders that cannot be read.
+    """
     if folder.is_file():
         return [folder]
-    found = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
-    return sorted(path for path in found if path.is_file() and not path.is_symlink() and not path.name.startswith(NAME))
+    found: list[Path] = []
+
+    def unreadable(error: OSError) -> None:
+        passed_over(Path(error.filename), f"the folder cannot be read ({error.strerror})")
+
+    for place, folders, names in os.walk(folder, onerror=unreadable):
+        for path in (Path(place) / name for name in (*folders, *names)):
+            if path.is_symlink():
+                passed_over(path, "it is a link; give the folder that it leads to")
+            elif path.is_file() and not path.name.startswith(NAME):
+                found.append(path)
+    return sorted(found)
+
+
+def _name_of(path: Path) -> str:
+    """For the report: names of files may name people."""
+    return hashlib.sha256(os.fsencode(path)).hexdigest()
 
 
 def _one(path: Path, target: Path, engine: Deidentifier, planes: Mapping[str, FacePlane] | None, report: Report) -> str:
@@ -94,7 +127,7 @@ def _one(path: Path, target: Path, engine: Deidentifier, planes: Mapping[str, Fa
     try:
         content = path.read_bytes()
     except OSError as error:
-        report.refused[hashlib.sha256(os.fsencode(path)).hexdigest()] = "it cannot be read"
+        report.refused[_name_of(path)] = "it cannot be read"
         return f"it cannot be read ({error.strerror})"
     if not looks_like_dicom(content):
         report.not_dicom += 1
@@ -131,7 +164,7 @@ def _made(
             syntax = str(dataset.file_meta.TransferSyntaxUID)
         result = engine.deidentified(dataset, syntax, planes is not None and shows_face)
         made = file_of(result, syntax)
-        _check(dataset, made, result)
+        _check(dataset, made, result, engine.options)
         place = Path(str(result.StudyInstanceUID), str(result.SeriesInstanceUID), f"{result.SOPInstanceUID}.dcm")
     except Refused:
         raise
@@ -179,15 +212,21 @@ def file_of(dataset: Dataset, transfer_syntax: str) -> bytes:
     return buffer.getvalue()
 
 
-def _check(original: Dataset, made: bytes, result: Dataset) -> None:
+def _check(original: Dataset, made: bytes, result: Dataset, options: Set[Option]) -> None:
     """The last look: whether a word that identifies the patient is in the file after all.
 
     Raises:
         Refused: it is; the message names none.
     """
-    telling = {word for word in own_words(original) if len(word) >= (5 if word.isdigit() else 4)} - known_words()
-    pixels = bytes(result.get("PixelData") or b"")
-    if Scan(telling).in_bytes(made.replace(pixels, b"") if pixels else made):
+    words = {word for word in own_words(original) if len(word) >= 4 and len(set(word)) > 1}
+    scan = Scan(words - known_words() - set(words_of(f"{marks(options)} {' '.join(defined_terms())}".lower()).split()))
+    rest, among_pixels = made, set[str]()
+    for keyword in PIXELS:
+        if keyword in result:
+            pixels: bytes = result[keyword].value
+            rest = rest.replace(pixels, b"")
+            among_pixels |= scan.in_bytes(pixels, IN_PIXELS)
+    if among_pixels or scan.in_bytes(rest):
         raise Refused(
             f"something that identifies the patient would be left in it ({', '.join(OWN[:2])} or another name)"
         )
@@ -207,7 +246,7 @@ def _put_down(place: Path, content: bytes) -> bool:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.link(partial, place)  # fails where there is one; nothing is ever written over
+            _name_once(partial, place)
         except FileExistsError:
             if place.read_bytes() == content:
                 return False
@@ -215,3 +254,19 @@ def _put_down(place: Path, content: bytes) -> bool:
         finally:
             partial.unlink(missing_ok=True)
     return True
+
+
+def _name_once(partial: Path, place: Path) -> None:
+    """Give a file its name, unless another has it: nothing is ever written over.
+
+    Raises:
+        FileExistsError: another has it.
+    """
+    try:
+        os.link(partial, place)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if place.exists():
+            raise FileExistsError(place) from None
+        os.replace(partial, place)

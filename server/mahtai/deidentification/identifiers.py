@@ -38,11 +38,13 @@ OWN = (
 
 _WORD = re.compile(r"[^\W_]+")
 _DATE = re.compile(r"(\d{4})[.-]?(\d{2})[.-]?(\d{2})")
+_SHORTEST = {False: 3, True: 5}
 _TEXT = {"LO", "SH", "ST", "LT", "UT", "UC", "PN", "UR", "AE"}
 
 
 def own_words(dataset: Dataset) -> frozenset[str]:
-    """Words and numbers, lower case, of at least three characters, that identify the people of this object."""
+    """Words, lower case, of at least three letters, and numbers of at least five digits, that identify the people of
+    this object: a shorter number is also a position or an age."""
     found: set[str] = set()
     for keyword in OWN:
         try:
@@ -50,7 +52,7 @@ def own_words(dataset: Dataset) -> frozenset[str]:
         except Exception:  # noqa: BLE001 -- a damaged value identifies nobody
             continue
         for one in value if isinstance(value, list | tuple) or hasattr(value, "append") else [value]:
-            found |= {word for word in _WORD.findall(str(one or "").lower()) if len(word) >= 3}
+            found |= {word for word in _WORD.findall(str(one or "").lower()) if len(word) >= _SHORTEST[word.isdigit()]}
     return frozenset(found)
 
 

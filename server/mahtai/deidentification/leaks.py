@@ -17,7 +17,7 @@ from mahtai.deidentification.identifiers import identifiers_of, without_marks
 from mahtai.volumes.dicom_files import looks_like_dicom
 
 _ENCODINGS = ("utf-8", "latin-1", "utf-16-le", "utf-16-be", "iso2022_jp", "iso2022_kr", "gb18030", "shift_jis")
-_IN_PIXELS = 7
+IN_PIXELS = 7
 """Bytes that an identifier has at least to be looked for among pixels, where shorter ones are there by chance."""
 
 
@@ -58,7 +58,7 @@ class Scan:
                 pixels = b""
         rest = content.replace(pixels, b"") if pixels else content
         leaks += [Leak(name, "bytes", one) for one in self.in_bytes(rest)]
-        return leaks + [Leak(name, "pixel bytes", one) for one in self.in_bytes(pixels, _IN_PIXELS)]
+        return leaks + [Leak(name, "pixel bytes", one) for one in self.in_bytes(pixels, IN_PIXELS)]
 
     def in_text(self, text: str) -> Iterator[str]:
         """Identifiers in a text, whatever case and diacritics; numbers and short words only as wholes."""

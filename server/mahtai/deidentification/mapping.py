@@ -8,9 +8,26 @@ from pathlib import Path
 
 import pydicom
 
-from mahtai.deidentification.engine import person_of
 from mahtai.deidentification.folder import FolderError, files_below
 from mahtai.deidentification.keyed import Keyed
+from mahtai.deidentification.people import issuers_in, person_of
+
+
+def check_place(mapping: Path, output: Path) -> None:
+    """See, before anything is done, that the file can be made, and not among what may be given away.
+
+    Raises:
+        FolderError: it is there already, its folder is not, or it would lie in the output.
+    """
+    if mapping.exists():
+        raise FolderError(f"{mapping} is there already; nothing was changed.", "Choose another name.")
+    if mapping.resolve().is_relative_to(output.resolve()):
+        raise FolderError(
+            f"{mapping} would say who became whom beside the result; nothing was changed.",
+            "Choose a place outside of the output folder.",
+        )
+    if not mapping.resolve().parent.is_dir():
+        raise FolderError(f"There is no folder {mapping.parent}; nothing was changed.", "Make it, or choose another.")
 
 
 def write_mapping(source: Path, target: Path, key: bytes) -> None:
@@ -20,10 +37,13 @@ def write_mapping(source: Path, target: Path, key: bytes) -> None:
         FolderError: the file is there already.
     """
     keyed, people = Keyed(key), dict[str, tuple[str, str]]()
-    for path in files_below(source):
+    paths = files_below(source)
+    issuers = issuers_in(paths)
+    for path in paths:
         try:
             dataset = pydicom.dcmread(path, stop_before_pixels=True)
-            people[person_of(dataset)] = (str(dataset.get("PatientID") or ""), str(dataset.get("PatientName") or ""))
+            person = person_of(dataset, issuers)
+            people[person] = (str(dataset.get("PatientID") or ""), str(dataset.get("PatientName") or ""))
         except Exception:  # noqa: BLE001 -- no DICOM, or damaged: nothing was made of it
             continue
     try:

@@ -1,4 +1,4 @@
-"""Bytes beside the pixels: comments in compressed frames, and what follows the last pixel. No pixel changes."""
+"""Bytes beside the pixels: in compressed frames, and after the last pixel. No pixel changes."""
 
 from __future__ import annotations
 
@@ -6,76 +6,68 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import UID
 
-_NEEDED = {0xE0, 0xE8, 0xEE}
-"""Application segments that tell how to decode: JFIF, SPIFF and colour transform of JPEG-LS, Adobe."""
+from mahtai.deidentification import jpeg_2000_frames, jpeg_frames
+from mahtai.deidentification.jpeg_2000_frames import clean_jpeg_2000
+from mahtai.deidentification.jpeg_frames import DamagedFrame, clean_jpeg
+from mahtai.deidentification.rle_frames import clean_rle
 
-_START_OF_SCAN, _COMMENT, _END = 0xDA, 0xFE, b"\xff\xd9"
-_J2K_START, _J2K_COMMENT, _J2K_TILE = b"\xff\x4f", 0x64, 0x90
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+
+_BITS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
+_SHARED_COLOUR = {"YBR_FULL_422": (2, 3), "YBR_PARTIAL_422": (2, 3), "YBR_PARTIAL_420": (1, 2)}
+"""Share of the samples that is stored where pixels share their colour (PS3.3 C.7.6.3.1.2)."""
 
 
-class UnknownFrame(ValueError):
-    """A compressed frame is not of the form that its transfer syntax says."""
-
-
-def clean_pixel_bytes(dataset: Dataset, transfer_syntax: str) -> bytes:
-    """The value of Pixel Data with the same pixels and nothing beside them.
+def clean_pixel_bytes(dataset: Dataset, keyword: str, transfer_syntax: str) -> bytes:
+    """The value of Pixel Data, or of its like, with the same pixels and nothing beside them.
 
     Raises:
-        UnknownFrame: a compressed frame cannot be looked through; the message says why.
+        DamagedFrame: the object does not say how large its image is, or a compressed frame cannot be looked through.
     """
-    value: bytes = dataset.PixelData
+    value: bytes = dataset[keyword].value
     syntax = UID(transfer_syntax)
-    if not syntax.is_encapsulated:
-        return _native(dataset, value)
-    frames = list(generate_frames(value, number_of_frames=int(dataset.get("NumberOfFrames") or 1)))
-    if syntax.name.startswith("RLE"):
-        return value
-    return encapsulate([clean_frame(frame) for frame in frames], has_bot=True)
+    if syntax.is_encapsulated and keyword == "PixelData":
+        return _encapsulated(dataset, value, syntax)
+    size = _size(dataset, _BITS.get(keyword) or int(dataset.get("BitsAllocated") or 0))
+    return value[: size + size % 2]  # the length is even; big-endian words have the last pixel after the filling
 
 
 def clean_frame(frame: bytes) -> bytes:
-    """A JPEG, JPEG-LS or JPEG 2000 frame whose comments are blanked; lengths and pixels stay.
+    """A JPEG, JPEG-LS or JPEG 2000 frame with what decodes it and nothing else, of even length.
 
     Raises:
-        UnknownFrame: it begins otherwise than such a frame, or a segment reaches beyond it.
+        DamagedFrame: it begins otherwise than such a frame, or is damaged.
     """
-    if frame.startswith(_J2K_START):
-        cleaned = _blanked(frame, 2, lambda marker: marker == _J2K_COMMENT, _J2K_TILE)
-    elif frame.startswith(b"\xff\xd8"):
-        unneeded = lambda marker: marker == _COMMENT or (0xE0 <= marker <= 0xEF and marker not in _NEEDED)  # noqa: E731
-        cleaned = _blanked(frame, 2, unneeded, _START_OF_SCAN)
+    if frame.startswith(jpeg_2000_frames.START):
+        cleaned = clean_jpeg_2000(frame)
+    elif frame.startswith(jpeg_frames.START):
+        cleaned = clean_jpeg(frame)
     else:
-        raise UnknownFrame("a compressed frame is of another form than its transfer syntax says")
-    end = cleaned.rfind(_END)
-    return bytes(cleaned[: end + 2]) + b"\0" * (end % 2) if end > 0 else bytes(cleaned)
+        raise DamagedFrame("a compressed frame is of another form than its transfer syntax says")
+    return cleaned + b"\0" * (len(cleaned) % 2)
 
 
-def _blanked(frame: bytes, start: int, is_unneeded, last: int) -> bytearray:  # type: ignore[no-untyped-def]
-    result, place = bytearray(frame), start
-    while place + 4 <= len(frame):
-        if frame[place] != 0xFF:
-            raise UnknownFrame("a compressed frame is damaged")
-        marker = frame[place + 1]
-        if marker == last:
-            return result
-        length = int.from_bytes(frame[place + 2 : place + 4], "big")
-        end = place + 2 + length
-        if length < 2 or end > len(frame):
-            raise UnknownFrame("a compressed frame is damaged")
-        keep = 4 if frame[place : place + 2] != b"\xff\x64" else 6  # JPEG 2000: two bytes say of what kind it is
-        if is_unneeded(marker):
-            result[place + keep : end] = b" " * max(0, end - place - keep)
-        place = end
-    raise UnknownFrame("a compressed frame is cut off")
+def _encapsulated(dataset: Dataset, value: bytes, syntax: UID) -> bytes:
+    count = int(dataset.get("NumberOfFrames") or 1)
+    offsets = tuple(dataset.get(name) for name in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"))
+    frames = list(generate_frames(value, number_of_frames=count, extended_offsets=offsets if all(offsets) else None))
+    if len(frames) != count:
+        raise DamagedFrame("it has more or fewer frames than it says")
+    if syntax.name.startswith("RLE"):
+        segments = int(dataset.get("SamplesPerPixel") or 1) * -(-int(dataset.get("BitsAllocated") or 0) // 8)
+        size = int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0)
+        cleaned = [clean_rle(frame, segments, size) for frame in frames]
+    else:
+        cleaned = [clean_frame(frame) for frame in frames]
+    return encapsulate(cleaned, has_bot=sum(map(len, cleaned)) + 8 * count < 2**32)
 
 
-def _native(dataset: Dataset, value: bytes) -> bytes:
-    """Cut to the size that the image claims; what follows could be anything."""
-    bits = int(dataset.get("BitsAllocated") or 0)
-    samples = (
-        int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0) * int(dataset.get("SamplesPerPixel") or 1)
-    )
-    if dataset.get("PhotometricInterpretation") == "YBR_FULL_422":
-        samples = samples * 2 // 3
-    size = -(-samples * int(dataset.get("NumberOfFrames") or 1) * bits // 8)
-    return value[:size] + b"\0" * (size % 2) if 0 < size < len(value) else value
+def _size(dataset: Dataset, bits: int) -> int:
+    """Bytes of the image that the object describes; what follows could be anything."""
+    samples = 1
+    for keyword, default in (("Rows", 0), ("Columns", 0), ("SamplesPerPixel", 1), ("NumberOfFrames", 1)):
+        samples *= int(dataset.get(keyword) or default)
+    stored, of = _SHARED_COLOUR.get(str(dataset.get("PhotometricInterpretation")), (1, 1))
+    if not samples or not bits:
+        raise DamagedFrame("it has pixels and does not say how many")
+    return -(-samples * stored // of * bits // 8)

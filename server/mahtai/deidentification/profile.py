@@ -64,8 +64,9 @@ class KeptText:
     """What is kept of attributes that the table does not name, and types of attributes (see ``kept_text.json``)."""
 
     known_words: frozenset[str]
+    technical: dict[str, list[str]]
     code_values: dict[str, str]
-    bytes: frozenset[str]
+    bytes: dict[str, frozenset[str]]
     type_1: frozenset[str]
     type_2: frozenset[str]
     type_3: frozenset[str]
@@ -124,8 +125,19 @@ def _options(name: str, keyword: str, own: dict[str, Any]) -> dict[str, Action]:
 def kept_text() -> KeptText:
     """The lists of ``kept_text.json``."""
     document: dict[str, Any] = json.loads(files(_PACKAGE).joinpath("kept_text.json").read_text("utf-8"))
-    names = ("known_words", "bytes", "type_1", "type_2", "type_3")
-    return KeptText(code_values=document["code_values"], **{name: frozenset(document[name]) for name in names})
+    lists = {name: frozenset(document[name]) for name in ("known_words", "type_1", "type_2", "type_3")}
+    return KeptText(
+        technical=document["technical"],
+        code_values=document["code_values"],
+        bytes={sop_class: frozenset(keywords) for sop_class, keywords in document["bytes"].items()},
+        **lists,
+    )
+
+
+def are_bytes_kept(keyword: str, sop_class: str) -> bool:
+    """Whether bytes of an attribute are numbers in objects of that class."""
+    kept = kept_text().bytes
+    return keyword in kept[""] or keyword in kept.get(sop_class, ())
 
 
 def action_for(tag: int, options: Set[Option]) -> Action | None:

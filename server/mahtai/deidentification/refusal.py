@@ -27,6 +27,10 @@ _SCREEN = ("SCREEN", "REPORT", "PROTOCOL", "SCANNED")
 _CAPTURES = f"{_CLASSES}7"
 
 
+class Refused(ValueError):
+    """An object that cannot be made safe; the message says why and names no value."""
+
+
 def why_refused(dataset: Dataset, transfer_syntax: str) -> str:
     """Why an object is put aside; empty where it can be made safe."""
     sop_class = str(dataset.get("SOPClassUID", ""))
