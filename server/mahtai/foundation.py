@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import make_url
 
 from mahtai.cases.intake import Intake
 from mahtai.db.engine import Database, DatabaseUnavailable
-from mahtai.db.migrate import RestoreUnfinished, upgrade
+from mahtai.db.migrate import RestoreUnfinished, current_revision, upgrade
+from mahtai.errors import MahtaiError
 from mahtai.jobs.service import Jobs
 from mahtai.models.catalogue import Catalogue
 from mahtai.security.at_rest.columns import Columns
-from mahtai.security.at_rest.keyring import Keyring, open_keyring
+from mahtai.security.at_rest.keyring import Keyring, open_existing_keyring, open_keyring
 from mahtai.settings import Settings
 from mahtai.volumes.store import BlobStore
 
@@ -22,6 +27,14 @@ DONE = "restored"
 
 DAY_S = 86_400.0
 """Where servers share the blobs, a partial file so old is nobody's any more."""
+
+
+class NoData(MahtaiError):
+    """Nothing of a server is where a command looks for it."""
+
+    kind = "no-data"
+    title = "There are no data here"
+    status = 404
 
 
 @dataclass(frozen=True)
@@ -62,24 +75,55 @@ def open_foundation(settings: Settings) -> Foundation:
     return Foundation(keyring, database, store, catalogue, intake, jobs)
 
 
-def open_tables(settings: Settings, keyring: Keyring | None = None) -> Database:
+def open_tables(settings: Settings, keyring: Keyring | None) -> Database:
     """The tables, brought up to date.
 
     Args:
-        keyring: of the data folder, if it has one; opened here if it is not given.
+        keyring: of the data folder; None where nothing is encrypted.
 
     Raises:
-        MahtaiError: they, or the key, cannot be used.
+        MahtaiError: they cannot be used.
     """
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if (settings.data_dir / MARKER).exists():
         raise RestoreUnfinished
-    keyring = open_keyring(settings) if keyring is None else keyring
     database = Database(settings.database_url, None if keyring is None else Columns(keyring))
     _require_answer(database)
     upgrade(database)
     (settings.data_dir / DONE).unlink(missing_ok=True)
     return database
+
+
+def open_to_read(settings: Settings) -> tuple[Keyring | None, Database]:
+    """The key and the tables for a command that only reads: neither is made where there is none.
+
+    Raises:
+        NoData: no server has been here; nothing was made.
+        MahtaiError: they cannot be used.
+    """
+    require_data(settings)
+    keyring = open_existing_keyring(settings)
+    return keyring, open_tables(settings, keyring)
+
+
+def require_data(settings: Settings) -> None:
+    """Make sure that a server has been here, so that a mistyped folder is told and not filled.
+
+    Raises:
+        NoData: none has; nothing was made.
+        DatabaseUnavailable: the database does not answer.
+    """
+    file = make_url(settings.database_url).database if settings.is_sqlite else None
+    if settings.data_dir.is_dir() and (file is None or Path(file).is_file()):
+        with closing(Database(settings.database_url)) as database:
+            _require_answer(database)
+            if current_revision(database) is not None:
+                return
+    where = "" if settings.is_sqlite else ", or in the database that MAHTAI_DATABASE_URL names"
+    raise NoData(
+        f"There are no MahtAI data in {settings.data_dir}{where}. Nothing was made.",
+        "Set MAHTAI_DATA_DIR and MAHTAI_DATABASE_URL as the server has them.",
+    )
 
 
 def _require_answer(database: Database) -> None:

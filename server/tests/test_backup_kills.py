@@ -178,7 +178,7 @@ def state(server: ServerProcess) -> str:
     if not server.data.exists() or not (set(os.listdir(server.data)) - {"server.lock"}):
         return "untouched"
     try:
-        open_tables(settings_of(server)).close()
+        open_tables(settings_of(server), None).close()
     except RestoreUnfinished:
         return "unfinished"
     except MahtaiError as error:

@@ -10,14 +10,18 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from click.testing import CliRunner, Result
 from sqlalchemy import select, text
 
 from mahtai.cases.blob import BlobRecord
+from mahtai.cli import main
 from mahtai.data_folder import DataFolder, DataFolderInUse, require_room
 from mahtai.db.blobs import add_blob, find_blob
 from mahtai.db.engine import Database, DatabaseUnavailable
 from mahtai.db.migrate import HEAD, NewerDatabase, alembic_config, current_revision, upgrade
 from mahtai.db.tables import Base, LabelVersionRow, VolumeRow
+from mahtai.security.at_rest.master_key import new_key_file
+from mahtai.settings import Settings
 from mahtai.volumes.store import StorageFull
 
 
@@ -163,3 +167,54 @@ def test_new_work_is_refused_when_the_disk_is_almost_full(tmp_path: Path) -> Non
     require_room(tmp_path, 0)
     with pytest.raises(StorageFull, match="almost full"):
         require_room(tmp_path, 2**62)
+
+
+def mahtai(folder: Path, *words: str) -> Result:
+    """Run ``mahtai …`` on a data folder, with a key."""
+    variables = {"data_dir": str(folder), "config_dir": str(folder.parent / "config"), "database_url": ""}
+    key = folder.parent / "key"
+    if not key.exists():
+        new_key_file(key)
+    given = {f"MAHTAI_{name.upper()}": value for name, value in {**variables, "key_file": str(key)}.items()}
+    return CliRunner().invoke(main, words, env=given)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("users", "list"),
+        ("users", "sign-out", "anna"),
+        ("audit", "verify"),
+        ("audit", "prune", "--dry-run"),
+        ("audit", "prune"),
+        ("audit", "export", "--format", "json", "-o", "export.json"),
+        ("keys", "status"),
+        ("keys", "encrypt"),
+        ("train", "brats_segresnet", "--from-cases"),
+    ],
+)
+def test_a_mistyped_data_folder_is_told_and_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for folder in (tmp_path / "mistyped", empty):
+        done = mahtai(folder, *words)
+        assert done.exit_code == 1, done.output
+        assert f"There are no MahtAI data in {folder}. Nothing was made." in done.output
+        assert "MAHTAI_DATA_DIR" in done.output
+    assert {path.name for path in tmp_path.iterdir()} == {"key", "empty"}
+    assert not list(empty.iterdir())
+
+
+@pytest.mark.parametrize("words", [("users", "list"), ("audit", "verify"), ("keys", "status")])
+def test_a_command_that_reads_puts_no_folder_under_a_key(tmp_path: Path, words: tuple[str, ...]) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    plain = Database(Settings.from_environment({"MAHTAI_DATA_DIR": str(folder)}).database_url)
+    upgrade(plain)
+    plain.close()
+    done = mahtai(folder, *words)
+    assert done.exit_code == (1 if words[0] == "keys" else 0), done.output
+    assert not [path.name for path in folder.iterdir() if "keyring" in path.name or path.name == "secrets"]

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from click.testing import CliRunner
 from sqlalchemy import select, text
 
 from mahtai.cases.blob import BlobRecord
+from mahtai.cli import main
 from mahtai.data_folder import DataFolder, DataFolderInUse
 from mahtai.db.blobs import add_blob, find_blob
 from mahtai.db.engine import Database, DatabaseUnavailable
@@ -263,3 +265,16 @@ def test_a_server_name_is_held_once(postgresql: PostgreSQL, tmp_path: Path) -> N
             second.start()
     finally:
         first.kill()
+
+
+def test_a_command_on_the_right_database_and_a_mistyped_folder_makes_none(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    given = {"MAHTAI_DATABASE_URL": postgresql.new_database(), "MAHTAI_DATA_DIR": str(tmp_path / "mistyped")}
+    for _ in range(2):
+        done = CliRunner().invoke(main, ["audit", "verify"], env=given)
+        assert done.exit_code == 1 and "There are no MahtAI data in" in done.output, done.output
+        assert not (tmp_path / "mistyped").exists()
+        opened = Database(given["MAHTAI_DATABASE_URL"])
+        upgrade(opened)
+        opened.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import click
 
@@ -35,7 +35,7 @@ _STDIN = click.option("--password-stdin", is_flag=True, help="Read the password 
 def add(name: str, role: str, teams: tuple[str, ...], password_stdin: bool, no_password: bool) -> None:
     """Make an account. Its name is never given to anybody else."""
     password = None if no_password else _password(password_stdin)
-    with _opened("add", "C") as desk:
+    with _opened("add", "C", is_first=True) as desk:
         made = desk.people.accounts.add(name, role, password, teams)
         desk.object = f"account/{made.id}"
     click.echo(f"{made.name} ({made.role}) may sign in.")
@@ -44,8 +44,13 @@ def add(name: str, role: str, teams: tuple[str, ...], password_stdin: bool, no_p
 @users.command("list")
 def list_users() -> None:
     """All accounts."""
-    with _opened(None) as desk:
-        for account in desk.people.accounts.list():
+    from mahtai.foundation import open_to_read
+    from mahtai.security.accounts import Accounts
+    from mahtai.settings import Settings
+
+    _, database = open_to_read(Settings.from_environment())
+    with closing(database):
+        for account in Accounts(database).list():
             ways = [
                 word
                 for word, is_so in (
@@ -154,9 +159,13 @@ class _Desk:
 
 
 @contextmanager
-def _opened(what: str | None, action: str = "R") -> Iterator[_Desk]:
-    """The accounts of this server's data folder, and the record of what was done to them."""
-    from mahtai.foundation import open_tables
+def _opened(what: str, action: str, is_first: bool = False) -> Iterator[_Desk]:
+    """The accounts of this server's data folder, and the record of what was done to them.
+
+    Args:
+        is_first: whether this may be the first that is done with the folder, which is then made.
+    """
+    from mahtai.foundation import open_tables, require_data
     from mahtai.security.at_rest.keyring import open_keyring
     from mahtai.security.at_rest.secret_file import load_or_create
     from mahtai.security.audit.operator import record_command
@@ -164,6 +173,8 @@ def _opened(what: str | None, action: str = "R") -> Iterator[_Desk]:
     from mahtai.settings import Settings
 
     settings = Settings.from_environment(accounts="on")
+    if not is_first:
+        require_data(settings)
     keyring = open_keyring(settings)
     database = open_tables(settings, keyring)
     try:
@@ -173,8 +184,7 @@ def _opened(what: str | None, action: str = "R") -> Iterator[_Desk]:
             yield desk
             outcome = "success"
         finally:
-            if what is not None:
-                detail = {"call": f"mahtai users {what}"}
-                record_command(settings, database, keyring, "administration", action, outcome, desk.object, detail)
+            detail = {"call": f"mahtai users {what}"}
+            record_command(settings, database, keyring, "administration", action, outcome, desk.object, detail)
     finally:
         database.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from mahtai.foundation import require_data
 from mahtai.models.commands import who
 from mahtai.progress import StageBar
 from mahtai.settings import Settings
@@ -42,6 +43,7 @@ def learn(
         MahtaiError: with what to do.
     """
     settings = Settings.from_environment()
+    require_data(settings)
     root = settings.trainings_dir
     folder = TrainingFolder(root, resume) if resume else TrainingFolder.create(root, model, minutes, who(), data)
     if folder.order.model != model:

@@ -10,9 +10,9 @@ from pathlib import Path
 from mahtai.data_folder import LOCK_FILE
 from mahtai.db.engine import Database
 from mahtai.errors import MahtaiError
-from mahtai.foundation import open_tables
+from mahtai.foundation import open_tables, require_data
 from mahtai.security.at_rest.file_lock import Held, held
-from mahtai.security.at_rest.keyring import FILE_NAME, Keyring, is_under, open_keyring
+from mahtai.security.at_rest.keyring import FILE_NAME, Keyring, is_under, open_existing_keyring, open_keyring
 from mahtai.security.at_rest.keys import KeyNotSet
 from mahtai.security.at_rest.master_key import MasterKey
 from mahtai.security.at_rest.rotation import DAMAGED, PLAIN, Encrypted, ReEncryption
@@ -98,16 +98,17 @@ def open_key_room(settings: Settings, change: str | None, new_master: MasterKey 
         new_master: the master key that the keyring shall have; it may have it already.
 
     Raises:
+        NoData: no server has been here; nothing was made.
         MahtaiError: no key is set, it is another one, or keys are being changed already.
     """
+    require_data(settings)
     path = settings.data_dir / FILE_NAME
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _alone(settings, path, change):
         has_moved = new_master is not None and path.exists() and is_under(path, new_master)
         if has_moved and new_master is not None:
             keyring: Keyring | None = Keyring(path, new_master, lambda: new_master)
         else:
-            keyring = open_keyring(settings)
+            keyring = open_existing_keyring(settings) if change is None else open_keyring(settings)
         if keyring is None:
             raise _no_key()
         database = open_tables(settings, keyring)
@@ -127,7 +128,7 @@ def open_key_room(settings: Settings, change: str | None, new_master: MasterKey 
 @contextmanager
 def _alone(settings: Settings, path: Path, change: str | None) -> Iterator[None]:
     """No other change runs; and where a folder gets its first key, no server either."""
-    is_first = not path.exists()
+    is_first = change is not None and not path.exists()
     try:
         if is_first and (settings.key_file or settings.key or settings.key_command):
             with held(settings.data_dir / LOCK_FILE, 0.0):
@@ -148,8 +149,9 @@ def _alone(settings: Settings, path: Path, change: str | None) -> Iterator[None]
 
 def _no_key() -> KeyNotSet:
     return KeyNotSet(
-        "No key is set, and nothing in this data folder is encrypted.",
-        "Make a key with `mahtai keys new FILE`, and name it with MAHTAI_KEY_FILE, to the server and to this command.",
+        "Nothing in this data folder is encrypted.",
+        "Make a key with `mahtai keys new FILE`, and name it with MAHTAI_KEY_FILE, to the server and to all commands; "
+        "`mahtai keys encrypt` then takes in what is stored.",
     )
 
 

@@ -36,7 +36,7 @@ def verify_record(anchor: Path | None) -> None:
     """Check every entry; the exit code is 1 if any was changed, moved, added or taken out."""
     from mahtai.security.audit.verify import verify
 
-    with _opened() as (settings, database, keys):
+    with _opened(to_read=True) as (settings, database, keys):
         report = verify(database, settings.config_dir, settings.secrets_dir, keys, anchor)
     speed = report.entries / report.seconds if report.seconds else 0.0
     click.echo(
@@ -63,7 +63,7 @@ def prune_record(dry_run: bool) -> None:
     from mahtai.security.audit.retention import expired, prune, read_times
     from mahtai.security.audit.trail import AuditTrail
 
-    with _opened() as (settings, database, keys):
+    with _opened(to_read=dry_run) as (settings, database, keys):
         times = read_times(settings.audit_retention)
         if dry_run:
             found = expired(database, times)
@@ -116,14 +116,19 @@ def _instant(time: datetime | None) -> str | None:
 
 
 @contextmanager
-def _opened() -> Iterator[tuple[Settings, Database, Keyring | None]]:
-    from mahtai.foundation import open_tables
+def _opened(to_read: bool = False) -> Iterator[tuple[Settings, Database, Keyring | None]]:
+    """The tables of a server that has been here, and the key of its data, if any."""
+    from mahtai.foundation import open_tables, open_to_read, require_data
     from mahtai.security.at_rest.keyring import open_keyring
     from mahtai.settings import Settings
 
     settings = Settings.from_environment()
-    keyring = open_keyring(settings)
-    database = open_tables(settings, keyring)
+    if to_read:
+        keyring, database = open_to_read(settings)
+    else:
+        require_data(settings)
+        keyring = open_keyring(settings)
+        database = open_tables(settings, keyring)
     try:
         yield settings, database, keyring
     finally:
