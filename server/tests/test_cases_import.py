@@ -8,14 +8,19 @@ import httpx
 import numpy as np
 import pytest
 import SimpleITK
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from grids import GRIDS, to_sitk
+from hospital_kit import Hospital
 from import_kit import CHANNELS, run_import, variables, volumes, write_nifti, write_study
+from mahtai.cases_import.connecting import Where
 from mahtai.cli import main
+from mahtai.security.local_ca import LocalCa
+from mahtai.settings import Settings
 from MahtAILib.client import pack
 from server_process import ServerProcess, sha256
 from studies import affine, label_file
+from tls_kit import TlsServerProcess
 
 STYLES = {
     "BraTS 2021": ("{}.nii.gz", "BraTS2021_00495"),
@@ -256,3 +261,60 @@ def test_a_segmentation_of_slicers_is_taken_as_it_is(
     (study,) = run_import(server, tmp_path / "set", "--labels").report["studies"]
     (version,) = client.get(f"/v1/cases/{study['case']}/labels").json()["labels"]
     assert version["segmentation"] == sha256(content)
+
+
+def test_a_server_with_an_authority_of_its_own_is_trusted_by_its_file(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, models: Path
+) -> None:
+    secure = TlsServerProcess(tmp_path_factory.mktemp("tls"), (models,), {"accounts": "on"}).make_certificate()
+    accounts = Hospital(secure)
+    accounts.add("importer", "service")
+    token = tmp_path / "token"
+    token.write_text(accounts.token("importer") + "\n")
+    other = LocalCa(tmp_path / "other" / "tls")
+    other.make(["localhost"], 10)
+    nothing = tmp_path / "nothing.pem"
+    nothing.write_text("no certificate")
+    folder = write_study(tmp_path / "set" / "p", 223).parent
+    elsewhere = {"MAHTAI_CONFIG_DIR": str(tmp_path / "none"), "MAHTAI_DATA_DIR": str(tmp_path / "none")}
+
+    def run(command: str, *more: str, url: str = secure.url) -> Result:
+        words = ["cases", *command.split(), "--server", url, "--token-file", str(token), *more]
+        return CliRunner().invoke(main, words, env=elsewhere)
+
+    trusted = ("--ca-file", str(secure.root / "config" / "tls" / "ca.pem"))
+    secure.start()
+    try:
+        done = run(f"import {folder}", *trusted)
+        assert done.exit_code == 0 and "1 imported" in done.output, done.output
+        listed = run("list", *trusted)
+        assert listed.exit_code == 0 and "brain-tumour" in listed.output
+        for more, said in (
+            ((), "from an authority that this computer does not know. Nothing was sent."),
+            (("--ca-file", str(other.folder / "ca.pem")), "is not from the authority in"),
+            (("--ca-file", str(nothing)), f"There is no certificate in {nothing}"),
+        ):
+            refused = run("list", *more)
+            assert refused.exit_code == 1 and said in refused.output, refused.output
+            assert "--ca-file" in refused.output or "tls show" in refused.output
+            assert "press" not in refused.output.lower()  # there is no panel here
+        plain = run("list", *trusted, url=secure.url.replace("https", "http"))
+        assert plain.exit_code == 1 and "does not begin with https://" in plain.output
+    finally:
+        secure.stop()
+
+
+def test_a_token_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    lost = tmp_path / "lost"
+    done = CliRunner().invoke(main, ["cases", "list", "--server", "https://h", "--token-file", str(lost)])
+    assert done.exit_code == 1 and f"The token file {lost} cannot be read (No such file" in done.output
+    assert "mahtai users token" in done.output
+
+
+def test_this_computers_server_is_asked_as_it_listens(tmp_path: Path) -> None:
+    given = {"MAHTAI_CONFIG_DIR": str(tmp_path), "MAHTAI_HOST": "0.0.0.0", "MAHTAI_PORT": "8000"}
+    assert Where(Settings.from_environment(given)).address == "http://127.0.0.1:8000"
+    LocalCa(tmp_path / "tls").make(["localhost"], 10)
+    own = Where(Settings.from_environment({**given, "MAHTAI_HOST": "::"}))
+    assert own.address == "https://[::1]:8000" and own.authority == tmp_path / "tls" / "ca.pem"
+    assert Where(own.settings, "https://other").authority is None

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 import requests
+from click.testing import CliRunner
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from mahtai.cli import main
 from mahtai.security.local_ca import LocalCa, fingerprint
 from mahtai.security.tls import CertificateError, Tls, own_files
 from server_process import ServerProcess
@@ -173,3 +175,16 @@ def test_a_forgotten_or_sealed_key_renews_nothing(tmp_path: Path) -> None:
     sealed.renew(100, "a passphrase")
     with pytest.raises(CertificateError, match="already"):
         sealed.make(["localhost"], 100)
+
+
+def test_a_certificate_that_is_not_there_is_told_in_a_sentence(tmp_path: Path) -> None:
+    variables = {"MAHTAI_CONFIG_DIR": str(tmp_path)}
+    for command in ("show", "renew"):
+        never = CliRunner().invoke(main, ["tls", command], env=variables)
+        assert never.exit_code == 1 and f"There is no local authority in {tmp_path / 'tls'}" in never.output
+        assert "mahtai tls init" in never.output
+    assert CliRunner().invoke(main, ["tls", "init"], env=variables).exit_code == 0
+    (tmp_path / "tls" / "server.pem").unlink()
+    for command in ("show", "renew"):
+        lost = CliRunner().invoke(main, ["tls", command], env=variables)
+        assert lost.exit_code == 1 and "There is no certificate in" in lost.output, lost.output

@@ -8,6 +8,18 @@ from typing import Literal
 
 import click
 
+_SERVER = click.option("--server", help="Address of the server (default: this computer's).")
+_TOKEN_FILE = click.option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    help="With a token of mahtai users token; wanted for another computer's server, and where people sign in.",
+)
+_CA_FILE = click.option(
+    "--ca-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The authority of the server's certificate (PEM), where this computer does not know it.",
+)
+
 
 @click.group()
 def cases() -> None:
@@ -16,8 +28,9 @@ def cases() -> None:
 
 @cases.command("import")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--server", help="Address of the server (default: this computer's).")
-@click.option("--token-file", type=click.Path(path_type=Path), help="Of another computer's server.")
+@_SERVER
+@_TOKEN_FILE
+@_CA_FILE
 @click.option("--task", type=click.Choice(["auto", "brain-tumour", "cephalometry"]), default="auto", show_default=True)
 @click.option("--report", type=click.Path(path_type=Path), help="Write what was imported and left out into this JSON.")
 @click.option("--assignee", help="For whom the cases are meant.")
@@ -35,6 +48,7 @@ def import_cases(
     folder: Path,
     server: str | None,
     token_file: Path | None,
+    ca_file: Path | None,
     task: Literal["auto", "brain-tumour", "cephalometry"],
     report: Path | None,
     assignee: str | None,
@@ -44,22 +58,25 @@ def import_cases(
     dry_run: bool,
 ) -> None:
     """Make a case of every study below a folder: NIfTI, NRRD, DICOM; cephalograms as DICOM, PNG, JPEG, TIFF, BMP."""
+    from mahtai.cases_import.connecting import Where
     from mahtai.cases_import.sending import Terms
     from mahtai.cases_import.terminal import import_command
     from mahtai.settings import Settings
 
     terms = Terms(by_folder=names == "folder", priority=priority, assignee=assignee, labels=labels)
-    settings = Settings.from_environment()
-    sys.exit(import_command(settings, folder, server, token_file, task, terms, report, dry_run))
+    where = Where(Settings.from_environment(), server, token_file, ca_file)
+    sys.exit(import_command(where, folder, task, terms, report, dry_run))
 
 
 @cases.command("list")
-@click.option("--server", help="Address of the server (default: this computer's).")
-@click.option("--token-file", type=click.Path(path_type=Path), help="Of another computer's server.")
-def list_all_cases(server: str | None, token_file: Path | None) -> None:
+@_SERVER
+@_TOKEN_FILE
+@_CA_FILE
+def list_all_cases(server: str | None, token_file: Path | None, ca_file: Path | None) -> None:
     """The cases of a running server, the newest first."""
+    from mahtai.cases_import.connecting import Where
     from mahtai.cases_import.terminal import list_command
     from mahtai.settings import Settings
 
-    for line in list_command(Settings.from_environment(), server, token_file):
+    for line in list_command(Where(Settings.from_environment(), server, token_file, ca_file)):
         click.echo(line)

@@ -13,25 +13,11 @@ from mahtai.cases_import.findings import Study
 from mahtai.cases_import.names import readable
 from mahtai.cases_import.report import Entry, Report
 from mahtai.cases_import.sending import NothingLeft, Terms, send
-from mahtai.errors import MahtaiError
-from mahtai.security import token
-from mahtai.settings import Settings
 from MahtAILib.client.cases import list_cases
 from MahtAILib.client.connection import Connection
-from MahtAILib.client.errors import ClientError, RefusedError, RequestRefusedError
-
-_PATIENCE_S = 120.0
-"""For one answer: a busy server looks at the voxels of a whole study before it makes a case."""
+from MahtAILib.client.errors import ClientError, RequestRefusedError
 
 CTRL_C = "Stopped by Ctrl-C."
-
-
-class NoServer(MahtaiError):
-    """There is nobody to import into."""
-
-    kind = "no-server"
-    title = "No server answers"
-    status = 503
 
 
 class Progress(Protocol):
@@ -45,33 +31,6 @@ class Progress(Protocol):
 
     def sent(self, place: str) -> None:
         """One more study."""
-
-
-def open_server(settings: Settings, url: str | None, token_file: Path | None) -> Connection:
-    """A connection to a running server.
-
-    Raises:
-        NoServer: nothing listens there, or this computer's server has never run.
-        ClientError: what answers is no MahtAI server, or does not take the token.
-    """
-    address = url or f"http://{settings.host}:{settings.port}"
-    path = token_file or settings.config_dir / token.FILE_NAME
-    try:
-        known = path.read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise NoServer(
-            f"There is no token in {path}: no server has run for this user yet.",
-            "Start one with: mahtai serve. For another computer's server give --server and --token-file.",
-        ) from error
-    connection = Connection(address, known, read_timeout_s=_PATIENCE_S)
-    try:
-        connection.probe()
-    except RefusedError as error:
-        raise NoServer(
-            f"No server answers at {address}. Nothing was imported.",
-            "Start it with: mahtai serve. Then run this again.",
-        ) from error
-    return connection
 
 
 def import_folder(

@@ -13,12 +13,12 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
+from mahtai.cases_import.connecting import Where, open_server
 from mahtai.cases_import.find import Wanted
 from mahtai.cases_import.report import Report
-from mahtai.cases_import.run import import_folder, open_server, report_for
+from mahtai.cases_import.run import import_folder, report_for
 from mahtai.cases_import.sending import Terms
 from mahtai.errors import MahtaiError
-from mahtai.settings import Settings
 from MahtAILib.client.cases import list_cases
 from MahtAILib.client.errors import ClientError
 
@@ -65,10 +65,8 @@ class Bar:
 
 
 def import_command(
-    settings: Settings,
+    where: Where,
     folder: Path,
-    server: str | None,
-    token_file: Path | None,
     wanted: Wanted,
     terms: Terms,
     report_file: Path | None,
@@ -82,7 +80,7 @@ def import_command(
     if report_file is not None:
         _check_writable(report_file)
     report = report_for(folder)
-    connection = None if is_dry else open_server(settings, server, token_file)
+    connection = None if is_dry else open_server(where)
     bar = Bar()
     failure: ClientError | None = None
     try:
@@ -104,13 +102,13 @@ def import_command(
     return 0 if report.entries else 1
 
 
-def list_command(settings: Settings, server: str | None, token_file: Path | None) -> Iterator[str]:
+def list_command(where: Where) -> Iterator[str]:
     """A line a case, the newest first.
 
     Raises:
         MahtaiError, ClientError: there is no server.
     """
-    with open_server(settings, server, token_file) as connection:
+    with open_server(where) as connection:
         yield f"{'no.':>5} {'name':24} {'task':14} {'state':10} {'split':11} {'patient':8} {'for':16} volumes"
         for case in list_cases(connection):
             said = case.document

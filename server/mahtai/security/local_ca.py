@@ -26,6 +26,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from mahtai.security.tls import CertificateError, names_of, own_files
 from mahtai.volumes.durable import write_whole
 
+AUTHORITY_FILE = "ca.pem"
 CA_DAYS = 3650
 
 _CLOCKS_DIFFER = timedelta(hours=1)
@@ -60,7 +61,7 @@ class LocalCa:
         Raises:
             CertificateError: there is one already, or a name cannot be used.
         """
-        if (self.folder / "ca.pem").exists():
+        if (self.folder / AUTHORITY_FILE).exists():
             raise CertificateError(
                 "There is a local authority already; nothing was changed.",
                 "Renew the server's certificate with mahtai tls renew. To begin anew, move the folder "
@@ -74,7 +75,7 @@ class LocalCa:
             sealing = BestAvailableEncryption(passphrase.encode()) if passphrase else NoEncryption()
             write_whole(self.folder / "ca.key", _pem(key, sealing))
         self._issue(authority, key, alternatives, days)
-        write_whole(self.folder / "ca.pem", authority.public_bytes(Encoding.PEM))
+        write_whole(self.folder / AUTHORITY_FILE, authority.public_bytes(Encoding.PEM))
 
     def renew(self, days: int, passphrase: str | None = None) -> None:
         """Make a new certificate for the same names; clients notice nothing.
@@ -98,8 +99,7 @@ class LocalCa:
                 "Give its passphrase: mahtai tls renew --passphrase",
             ) from error
         assert isinstance(key, ec.EllipticCurvePrivateKey)
-        present = x509.load_pem_x509_certificates(own_files(self.folder.parent).certificate.read_bytes())[0]
-        self._issue(authority, key, [_general_name(name) for name in sorted(names_of(present))], days)
+        self._issue(authority, key, [_general_name(name) for name in sorted(names_of(self.certificate()))], days)
 
     def authority(self) -> x509.Certificate:
         """The authority's certificate.
@@ -108,9 +108,28 @@ class LocalCa:
             CertificateError: there is none.
         """
         try:
-            return x509.load_pem_x509_certificate((self.folder / "ca.pem").read_bytes())
+            return x509.load_pem_x509_certificate((self.folder / AUTHORITY_FILE).read_bytes())
         except (OSError, ValueError) as error:
-            raise CertificateError("There is no local authority.", "Make one with: mahtai tls init") from error
+            raise CertificateError(
+                f"There is no local authority in {self.folder}.",
+                "Make one with: mahtai tls init. If there is one, set MAHTAI_CONFIG_DIR as the server has it.",
+            ) from error
+
+    def certificate(self) -> x509.Certificate:
+        """The server's certificate.
+
+        Raises:
+            CertificateError: there is none.
+        """
+        file = own_files(self.folder.parent).certificate
+        try:
+            return x509.load_pem_x509_certificates(file.read_bytes())[0]
+        except (OSError, ValueError) as error:
+            raise CertificateError(
+                f"There is no certificate in {file}, though there is an authority.",
+                f"Put {file.name} back, or move the folder {self.folder} away and run mahtai tls init; every client "
+                "then has to accept the new fingerprint.",
+            ) from error
 
     def _issue(
         self,

@@ -55,14 +55,12 @@ def renew(days: int, passphrase: bool) -> None:
 
 
 def _show(ca: object) -> None:
-    from cryptography import x509
-
-    from mahtai.security.local_ca import LocalCa, fingerprint
+    from mahtai.security.local_ca import AUTHORITY_FILE, LocalCa, fingerprint
     from mahtai.security.tls import names_of
 
     assert isinstance(ca, LocalCa)
-    leaf = x509.load_pem_x509_certificates((ca.folder / "server.pem").read_bytes())[0]
-    click.echo(f"Authority:   {ca.folder / 'ca.pem'}")
-    click.echo(f"Fingerprint: {fingerprint(ca.authority())}")
+    authority, leaf = ca.authority(), ca.certificate()
+    click.echo(f"Authority:   {ca.folder / AUTHORITY_FILE}")
+    click.echo(f"Fingerprint: {fingerprint(authority)}")
     click.echo(f"Names:       {', '.join(sorted(names_of(leaf)))}")
     click.echo(f"Valid until: {leaf.not_valid_after_utc:%Y-%m-%d}")
