@@ -5,7 +5,14 @@
     python3 server/start.py serve    the inference server for the Slicer panel
     python3 server/start.py test     the tests
     python3 server/start.py setup    only the set-up
-    python3 server/start.py ...      any other `mahtai` command, for example: models list
+    python3 server/start.py lint     ruff and mypy over everything
+    python3 server/start.py ...      any other command of `mahtai`; --help behind it tells more:
+
+    without a server                 segment, landmarks, evaluate, train, models, bench
+    beside a server                  cases, worker
+    users, keys, certificate, record users, keys, tls, audit
+    looking after it                 doctor, backup, restore
+    handing data on                  deidentify, deface
 
 The first call makes a virtual environment beside this file and installs the pinned libraries into
 it; an interrupted installation goes on where it stopped. Later calls start at once.
@@ -48,13 +55,15 @@ def main(arguments: list[str]) -> int:
             "Check the internet connection and the free disk space (about 3 GB), then run the same command again: "
             "it goes on where it stopped.",
         )
+    except KeyboardInterrupt:
+        return _stop("Stopped by Ctrl-C.", "Run the same command again: the set-up goes on where it stopped.")
     if command == "setup":
         return 0
     if command == "test":
         return test(rest)
     if command == "lint":
         return lint()
-    return _run([_python(), "-m", "mahtai.cli", command, *rest])
+    return _become([_python(), "-m", "mahtai.cli", command, *rest])
 
 
 def set_up(with_tests: bool) -> None:
@@ -127,6 +136,14 @@ def _pip(*arguments: str) -> None:
 
 def _python() -> str:
     return str(ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+
+
+def _become(command: list[str]) -> int:
+    """Run a command that gets what is sent to this process, such as the SIGTERM that ends a service."""
+    if os.name == "posix":
+        sys.stdout.flush()
+        os.execv(command[0], command)
+    return _run(command)  # on Windows a new process would take the place of this one in name only
 
 
 def _run(command: list[str], cwd: Path | None = None) -> int:
