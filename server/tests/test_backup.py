@@ -17,7 +17,7 @@ from alembic import command
 from at_rest_kit import marks_of, refused_start, with_key
 from backup_kit import COMMENT, Filled, all_rows, answers, fill, mahtai, settings_of
 from mahtai.db.engine import Database
-from mahtai.db.migrate import HEAD, alembic_config
+from mahtai.db.migrate import HEAD, alembic_config, upgrade
 from mahtai.security.at_rest.envelope import HEADER_BYTES
 from mahtai.security.at_rest.master_key import key_from_file, new_key_file
 from mahtai.upkeep.backup.archive import ABOUT, FORMAT, ROWS, BackupBroken, Contents, read_archive, write_archive
@@ -334,6 +334,36 @@ def test_a_database_with_tables_is_left_alone(
         connection.execute("CREATE TABLE sessions AS SELECT 1 AS of_another_program")
     done = mahtai(empty, *words, data_dir=str(empty.root / "third"), database_url=another)
     assert done.returncode == 1 and "has tables already" in done.stderr
+
+
+@pytest.mark.parametrize("is_shared", [False, True], ids=["sqlite", "postgresql"])
+def test_tables_that_hold_nothing_are_as_good_as_none(
+    filled: Filled, made: Path, empty: ServerProcess, postgresql: PostgreSQL, is_shared: bool
+) -> None:
+    if is_shared:
+        empty.environment = {"database_url": postgresql.new_database()}
+    empty.data.mkdir()
+    with closing(Database(settings_of(empty).database_url)) as database:
+        upgrade(database)
+    restore(empty, made, filled.key)
+    same_rows(empty, filled.server)
+    again = mahtai(empty, "restore", str(made), "--key-file", str(filled.key), "--plain")
+    assert again.returncode == 1 and "The database has tables already: rows in " in again.stderr
+
+
+def test_what_a_database_has_no_room_for_is_named(empty: ServerProcess, postgresql: PostgreSQL, tmp_path: Path) -> None:
+    key = new_key_file(tmp_path / "odd.key")
+    about = {"format": FORMAT, "made_at": "2026-01-03T00:00:00+00:00", "program": "0", "revision": HEAD}
+    columns = [["key", "text", False], ["patient", "whole", False]]
+    file = tmp_path / "odd.mahtai"
+    with file.open("wb") as sink, write_archive(sink, key) as archive:
+        archive.add_json(ABOUT, {**about, "tables": [{"name": "patient_keys", "columns": columns}]})
+        archive.add_bytes(f"{ROWS}/patient_keys/000000", b'["a\\u0000b",1]\n')
+        archive.add_end(Contents(rows={"patient_keys": 1}))
+    empty.environment = {"database_url": postgresql.new_database()}
+    done = mahtai(empty, "restore", str(file), "--key-file", str(tmp_path / "odd.key"), "--plain")
+    assert done.returncode == 1 and "A row of the table patient_keys holds" in done.stderr, done.stderr
+    assert "into SQLite" in done.stderr and "horter" not in done.stderr
 
 
 def test_a_folder_that_is_not_there_is_not_made(filled: Filled, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ HEAD = "0009"
 
 MIGRATIONS_FOLDER = Path(__file__).with_name("migrations")
 
+VERSION_TABLE = "alembic_version"
+
 RESTORING = "restoring"
 """Stands for the revision while the tables are filled from a backup, so that no program uses them."""
 
@@ -73,13 +75,14 @@ def make_for_restoring(database: Database, revision: str, tables: Collection[str
     """Make empty tables of a revision, for nobody but who fills them.
 
     Args:
-        tables: names of those that a restoring which was broken off may have left; they are dropped.
+        tables: names of those that a restoring which was broken off may have left, or that are there and hold nothing;
+            they are dropped.
     """
-    is_left = current_revision(database) == RESTORING
+    is_left = current_revision(database) is not None
     with database.connect() as connection:
         if is_left:
             left = MetaData()
-            left.reflect(connection, only=lambda name, _: name in {"alembic_version", *tables})
+            left.reflect(connection, only=lambda name, _: name in {VERSION_TABLE, *tables})
             left.drop_all(connection)
         _migrate(connection, revision)
         connection.execute(text("UPDATE alembic_version SET version_num = :form"), {"form": RESTORING})
@@ -101,7 +104,7 @@ def knows(revision: str) -> bool:
 def current_revision(database: Database) -> str | None:
     """The revision that the tables have; None for an empty database."""
     with database.read() as session:
-        if not inspect(session.connection()).has_table("alembic_version"):
+        if not inspect(session.connection()).has_table(VERSION_TABLE):
             return None
         return session.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
 

@@ -16,17 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from sqlalchemy import Connection, make_url, update
+from sqlalchemy import Connection, update
 from sqlalchemy.orm import Session
 
 from mahtai.data_folder import DataFolder
 from mahtai.db.engine import Database
-from mahtai.db.migrate import RESTORING, current_revision, end_restoring, knows, make_for_restoring, table_names
+from mahtai.db.failures import DoesNotFit
+from mahtai.db.migrate import end_restoring, knows, make_for_restoring
 from mahtai.db.tables import Base, InferenceRow
 from mahtai.errors import MahtaiError
 from mahtai.foundation import DONE, MARKER, open_tables
 from mahtai.security.at_rest.columns import Columns
-from mahtai.security.at_rest.keyring import LOCK_NAME, Keyring, open_keyring
+from mahtai.security.at_rest.keyring import Keyring, open_keyring
 from mahtai.security.at_rest.master_key import MasterKey, read_master_key
 from mahtai.security.at_rest.secret_file import load_or_create
 from mahtai.security.audit.checkpoints import ANCHOR_FILE, Anchors
@@ -45,6 +46,7 @@ from mahtai.upkeep.backup.archive import (
     read_archive,
 )
 from mahtai.upkeep.backup.checking import compared, end_of
+from mahtai.upkeep.backup.empty_place import RestoreRefused, make_empty
 from mahtai.upkeep.backup.table_rows import add_lines, go_on_from, rebuilt
 from mahtai.volumes.durable import full_disk_named, sync_folder
 from mahtai.volumes.store import BlobStore, HashMismatch
@@ -52,10 +54,6 @@ from mahtai.volumes.store import BlobStore, HashMismatch
 _RESTORES = 0x4D616874_00000003
 """Key of PostgreSQL's advisory lock that a restore has."""
 
-_OURS = re.compile(r"blobs|secrets|models|patients\.key.*|keyring\.json.*|(mahtai|jobs)\.sqlite.*")
-"""What a restore makes in a data folder, half-written files among it; nothing else is removed when it begins anew."""
-
-_STAYS = re.compile(rf"{MARKER}|{DONE}|{re.escape(LOCK_NAME)}|server.*\.lock")
 _SECRET = re.compile(r"patients\.key|secrets/[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _MODEL = re.compile(r"models/(?!.*(?:^|/)\.\.?(?:/|$))[^\0]+", re.DOTALL)
 
@@ -72,14 +70,6 @@ class Restored:
     made_at: str
     contents: Contents
     unrecorded: str
-
-
-class RestoreRefused(MahtaiError):
-    """There is something where a backup should be restored."""
-
-    kind = "restore-refused"
-    title = "Nothing was restored"
-    status = 409
 
 
 def restore_backup(
@@ -122,7 +112,7 @@ def restore_backup(
         ):
             if not is_alone:
                 raise RestoreRefused("Another restore fills this database at the moment.", "Wait until it is done.")
-            _empty(settings, bare)
+            make_empty(settings, bare)
             keyring = open_keyring(settings)
             cipher = None if keyring is None else Columns(keyring)
             with closing(Database(settings.database_url, cipher)) as database:
@@ -147,45 +137,8 @@ def _record(settings: Settings, keyring: Keyring | None, made_at: str) -> str:
     return ""
 
 
-def _empty(settings: Settings, database: Database) -> None:
-    """Make sure that nothing is there, or only what a restore has left that was broken off, which is removed."""
-    folder = settings.data_dir
-    marker = folder / MARKER
-    file = _sqlite_file(settings)
-    is_there = file is None or file.is_file()
-    revision = current_revision(database) if is_there else None
-    if revision != RESTORING and is_there and table_names(database):
-        raise RestoreRefused(
-            "The database has tables already. Nothing was changed.",
-            "A backup is restored into an empty database and an empty folder: set MAHTAI_DATABASE_URL and "
-            "MAHTAI_DATA_DIR to new ones.",
-        )
-    # a database in the folder tells of it; one that is elsewhere does not
-    is_in_folder = file is not None and file.parent == folder
-    is_left = marker.exists() or (revision == RESTORING and (is_in_folder or (folder / DONE).exists()))
-    found = [path for path in folder.iterdir() if not _STAYS.fullmatch(path.name)]
-    foreign = [path for path in found if not (is_left and _OURS.fullmatch(path.name))]
-    if foreign:
-        raise RestoreRefused(
-            f"{folder} is not empty: it holds {foreign[0].name}. Nothing was changed.",
-            "A backup is restored into a new folder: set MAHTAI_DATA_DIR to one.",
-        )
-    if is_in_folder:
-        database.close()  # SQLite removes files of its own then
-    with full_disk_named():
-        marker.write_bytes(b"")
-        sync_folder(folder)
-    for path in found:
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-
-
 def _tables_of(about: Mapping[str, Any]) -> set[str]:
     return {*Base.metadata.tables, *(str(table["name"]) for table in about["tables"])}
-
-
-def _sqlite_file(settings: Settings) -> Path | None:
-    file = make_url(settings.database_url).database if settings.is_sqlite else None
-    return None if file is None else Path(file)
 
 
 class _Filling:
@@ -224,8 +177,15 @@ class _Filling:
         return compared(path, self._found, self._end)
 
     def _rows(self, table: str, lines: bytes) -> None:
-        with self._database.write() as session:
-            count = add_lines(session, self._tables[table], lines)
+        try:
+            with self._database.write() as session:
+                count = add_lines(session, self._tables[table], lines)
+        except DoesNotFit as error:  # SQLite, where it is from, takes texts and numbers of any length
+            raise RestoreRefused(
+                f"A row of the table {table} holds a text or a number that this kind of database has no room for. The "
+                "data were not restored; the backup is as it was.",
+                "Restore it into SQLite, in a new folder: leave MAHTAI_DATABASE_URL away, and set MAHTAI_DATA_DIR.",
+            ) from error
         self._found.rows[table] = self._found.rows.get(table, 0) + count
 
     def _blob(self, sha256: str, stream: BinaryIO, size: int) -> None:
