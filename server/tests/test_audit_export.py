@@ -61,6 +61,7 @@ WHOLE = 4 * 16 + 16 - 3 + 5
 
 def exported(record: Record, form: str, name: str, wanted: Wanted | None = None) -> str:
     path = record.root / name
+    path.unlink(missing_ok=True)
     written = export(record.database, wanted or Wanted(), form, path)
     assert written.entries == (WHOLE + 3 if form == "json" else WHOLE) or wanted is not None
     assert written.erased == (0 if form == "json" else 3) or wanted is not None

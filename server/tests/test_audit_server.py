@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -200,6 +201,22 @@ def test_commands_check_cut_and_hand_out_the_record(start_server: StartServer, t
     assert "NOT as it was written" in done.stderr
     done = mahtai(server, "audit", "verify", "--anchor", str(tmp_path / "none"), expect=1)
     assert "no anchor file" in done.stderr
+
+
+def test_an_export_replaces_nothing_and_is_for_its_user_only(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server()
+    server.stop()
+    file, there = tmp_path / "made" / "record.json", tmp_path / "thesis.odt"
+    there.write_bytes(b"years of work")
+    export = ("audit", "export", "--format", "json", "-o")
+    refused = mahtai(server, *export, str(there), expect=1)
+    assert "is there already. It was not touched" in refused.stderr and there.read_bytes() == b"years of work"
+    unknown = mahtai(server, *export, str(file), "--kind", "nonsense", expect=2)
+    assert "'sign-in'" in unknown.stderr and "'server'" in unknown.stderr and not file.exists()
+    assert "Wrote 3 entries" in mahtai(server, *export, str(file), "--kind", "server").stdout  # start, stop, this
+    if os.name == "posix":
+        assert file.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
 def test_a_record_that_was_cut_while_the_server_was_down_is_told_at_its_start(start_server: StartServer) -> None:

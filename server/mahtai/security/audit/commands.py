@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from mahtai.settings import Settings
 
 SHOWN = 50
+
+_KINDS = tuple(json.loads(Path(__file__).with_name("codes.json").read_text("utf-8"))["kinds"])
 
 _DAY = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"])
 
@@ -84,17 +87,18 @@ def prune_record(dry_run: bool) -> None:
 @click.option("--format", "form", type=click.Choice(["fhir", "dicom", "json"]), required=True)
 @click.option("--since", type=_DAY, help="First day or time (UTC).")
 @click.option("--until", type=_DAY, help="Day or time that is not in it any more (UTC).")
-@click.option("--kind", help="Such as sign-in or image-read.")
+@click.option("--kind", type=click.Choice(_KINDS), help="Only entries of this kind.")
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path))
 def export_record(form: str, since: datetime | None, until: datetime | None, kind: str | None, output: Path) -> None:
-    """Write entries as FHIR AuditEvent resources (a Bundle; one a line if the file ends in .ndjson), as DICOM audit
-    messages (XML, one a line), or as rows of the table with their hashes (JSON, one a line).
+    """Write entries into a new file: as FHIR AuditEvent resources (a Bundle; one a line if the file ends in .ndjson),
+    as DICOM audit messages (XML, one a line), or as rows of the table with their hashes (JSON, one a line).
     """
-    from mahtai.security.audit.export import export
+    from mahtai.security.audit.export import export, require_new
     from mahtai.security.audit.operator import record_command
     from mahtai.security.audit.reading import Wanted
 
     wanted = Wanted(since=_instant(since), until=_instant(until), kind=kind)
+    require_new(output)
     with _opened() as (settings, database, keys):
         record_command(settings, database, keys, "server", "R", "success", "", {"what": "audit export", "format": form})
         written = export(database, wanted, form, output)
