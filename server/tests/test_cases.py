@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 from uuid import uuid4
@@ -9,6 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from mahtai.api.cases import LARGEST_SOURCE
 from server_process import ServerProcess, put_volume
 from studies import TASK, label_file, synthetic_study
 from test_api_access import problem
@@ -75,6 +77,28 @@ def test_a_case_of_unusable_volumes_is_refused(client: httpx.Client, study: Stud
     here = {"SEGMENTATION": put_volume(client, label_file()), "T1": study["t1"]}
     wanted = {"name": "x", "task": TASK, "volumes": {slot: here.get(sha, sha) for slot, sha in volumes.items()}}
     problem(client.post("/v1/cases", json=wanted), 422, kind)
+
+
+def test_a_source_is_bounded_by_the_bytes_that_are_stored(client: httpx.Client, study: Study) -> None:
+    wanted = {"name": "Case 1", "task": TASK, "volumes": study}
+    frame = len(json.dumps({"note": ""}))
+    for text, bytes_each in (("x", 1), ("ö", 6), ("🧠", 12)):
+        fits = (LARGEST_SOURCE - frame) // bytes_each
+        kept = client.post("/v1/cases", json={**wanted, "source": {"note": text * fits}})
+        assert kept.status_code == 201, kept.text
+        assert client.get(f"/v1/cases/{kept.json()['id']}/source").json()["source"] == {"note": text * fits}
+        document = problem(client.post("/v1/cases", json={**wanted, "source": {"note": text * (fits + 1)}}), 422, "invalid-request")
+        assert str(LARGEST_SOURCE) in json.dumps(document)
+
+
+@pytest.mark.parametrize("odd", ["a\0b", "\ud800"])
+def test_a_source_with_characters_that_no_table_holds_is_refused(client: httpx.Client, study: Study, odd: str) -> None:
+    for source in ({"note": odd}, {odd: 1}, {"deep": [{"note": ["fine", odd]}]}):
+        body = json.dumps({"name": "Case 1", "task": TASK, "volumes": study, "source": source})
+        problem(client.post("/v1/cases", content=body), 422, "invalid-request")
+    spelled_out = {"note": "\\u0000"}  # six harmless characters
+    case = make_case(client, study, source=spelled_out)
+    assert client.get(f"/v1/cases/{case['id']}/source").json()["source"] == spelled_out
 
 
 def test_an_unknown_case_is_named_as_such(client: httpx.Client) -> None:

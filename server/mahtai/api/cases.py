@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -10,7 +11,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import ConfigDict, Field, field_validator
 
 from mahtai.api.acting import Acting, is_about
-from mahtai.api.forms import EXAMPLE_HASH, Answer, Form, Identifier, Name, Sha256, Slug, Text
+from mahtai.api.forms import EXAMPLE_HASH, Answer, Form, Identifier, Name, Sha256, Slug, Text, storable
 from mahtai.api.openapi import problems
 from mahtai.api.services import Called
 from mahtai.cases.case import Case, CaseChanged, Filter, NewCase, Split, State
@@ -18,6 +19,8 @@ from mahtai.cases.studies import Change
 
 PAGE = 1000
 LARGEST_SOURCE = 65_536
+"""Bytes of the JSON that is stored, in which every character beyond ASCII is escaped."""
+
 DEEPEST_SOURCE = 16
 PRIORITY = 1_000_000
 
@@ -59,11 +62,10 @@ class CaseIn(Form):
         if value is not None:
             if not _is_flat(value, DEEPEST_SOURCE):
                 raise ValueError(f"holds things in things more than {DEEPEST_SOURCE} deep")
-            text = json.dumps(value, ensure_ascii=False)
-            if len(text) > LARGEST_SOURCE:
-                raise ValueError(f"has more than {LARGEST_SOURCE} characters")
-            if "\\u0000" in text or any("\ud800" <= character <= "\udfff" for character in text):
-                raise ValueError("holds characters that cannot be stored")
+            if len(json.dumps(value)) > LARGEST_SOURCE:
+                raise ValueError(f"has more than {LARGEST_SOURCE} bytes as JSON in ASCII")
+            for text in _texts(value):
+                storable(text)
         return value
 
     def new_case(self) -> NewCase:
@@ -256,6 +258,16 @@ def _is_flat(value: Any, deepest: int) -> bool:
     """Whether no list or object lies deeper in others than so many."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return deepest > 0 and all(_is_flat(each, deepest - 1) for each in inner if isinstance(each, (dict, list)))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All names and texts in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        inner = (*value.keys(), *value.values()) if isinstance(value, dict) else value
+        for each in inner:
+            yield from _texts(each)
 
 
 def _revision(header: str) -> int:
