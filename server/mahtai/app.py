@@ -106,7 +106,7 @@ def serve(settings: Settings, announce: Callable[[str], None] | None = None) -> 
     check_exposure(settings, tls)
     with DataFolder(settings.data_dir, settings.lock_file), _bind(settings) as listener:
         services, close = open_services(settings)
-        tell_if_nobody(settings, services.accounts.any)
+        tell_if_nobody(settings, services.people.accounts.any)
 
         def greet() -> None:
             url = _url(settings.host, listener.getsockname()[1], tls is not None)

@@ -54,11 +54,7 @@ def open_services(settings: Settings) -> tuple[Services, Callable[[], None]]:
     trials = Trials(database, store, base.catalogue, base.jobs.submit_unattended)
     services = Services(
         settings=settings,
-        authentication=people.authentication,
-        accounts=people.accounts,
-        signing_in=people.signing_in,
-        sessions=people.sessions,
-        api_tokens=people.api_tokens,
+        people=people,
         visibility=Visibility(database),
         rates=Rates(settings.requests_per_s),
         address_rates=Rates(ADDRESSES_SHARE * settings.requests_per_s),
@@ -80,7 +76,6 @@ def open_services(settings: Settings) -> tuple[Services, Callable[[], None]]:
         trials=trials,
         check_database=database.check,
         audit=record,
-        hospital=people.hospital,
     )
     trials.start()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -163,6 +163,34 @@ def test_what_an_admin_changes_counts_at_once(hospital: Hospital) -> None:
         assert last.status_code == 422 and kind_of(last) == "account"  # somebody has to be left
         taken = admin.post("/v1/accounts", json={"name": "MOVED", "role": "viewer", "password": PASSWORD})
         assert kind_of(taken) == "name-taken"
+
+
+def test_whatever_signs_somebody_out_ends_their_sessions_and_their_tokens(hospital: Hospital) -> None:
+    hospital.add("put-out", "radiologist")
+    with hospital.client("admin") as admin:
+        found = {each["name"]: each["id"] for each in admin.get("/v1/accounts").json()["accounts"]}["put-out"]
+        new = {"old": PASSWORD, "new": PASSWORD + "!"}
+        ways: list[Callable[[httpx.Client], object]] = [
+            lambda own: admin.delete(f"/v1/accounts/{found}/sessions").raise_for_status(),
+            lambda own: admin.patch(f"/v1/accounts/{found}", json={"password": PASSWORD}).raise_for_status(),
+            lambda own: admin.patch(f"/v1/accounts/{found}", json={"reset_codes": True}).raise_for_status(),
+            lambda own: mahtai(hospital.server, "users", "sign-out", "put-out"),
+            lambda own: mahtai(hospital.server, "users", "change", "put-out", "--reset-codes"),
+            lambda own: mahtai(hospital.server, "users", "password", "put-out", "--password-stdin", stdin=PASSWORD),
+            lambda own: own.put("/v1/account/password", json=new).raise_for_status(),  # the last: another password
+        ]
+        for number, way in enumerate(ways):
+            with (
+                hospital.client("put-out") as own,
+                hospital.client("put-out") as other,
+                hospital.server.client(token=hospital.token("put-out")) as program,
+            ):
+                assert {each.get("/v1/cases").status_code for each in (own, other, program)} == {200}
+                way(own)
+                assert kind_of(other.get("/v1/cases")) == "session-ended", number
+                assert kind_of(program.get("/v1/cases")) == "wrong-token", number
+                # only who changes their own password stays where they are
+                assert own.get("/v1/cases").status_code == (200 if way is ways[-1] else 401), number
 
 
 def test_a_token_never_allows_more_than_its_maker_and_ends(hospital: Hospital) -> None:

@@ -87,8 +87,8 @@ def test_a_source_is_bounded_by_the_bytes_that_are_stored(client: httpx.Client, 
         kept = client.post("/v1/cases", json={**wanted, "source": {"note": text * fits}})
         assert kept.status_code == 201, kept.text
         assert client.get(f"/v1/cases/{kept.json()['id']}/source").json()["source"] == {"note": text * fits}
-        document = problem(client.post("/v1/cases", json={**wanted, "source": {"note": text * (fits + 1)}}), 422, "invalid-request")
-        assert str(LARGEST_SOURCE) in json.dumps(document)
+        larger = client.post("/v1/cases", json={**wanted, "source": {"note": text * (fits + 1)}})
+        assert str(LARGEST_SOURCE) in json.dumps(problem(larger, 422, "invalid-request"))
 
 
 @pytest.mark.parametrize("odd", ["a\0b", "\ud800"])

@@ -72,27 +72,25 @@ class AccountsOut(Answer):
 @router.get("")
 def list_accounts(services: Called) -> AccountsOut:
     """All accounts."""
-    return AccountsOut(accounts=[ManagedAccountOut.of(each) for each in services.accounts.list()])
+    return AccountsOut(accounts=[ManagedAccountOut.of(each) for each in services.people.accounts.list()])
 
 
 @router.post("", status_code=201, responses=problems(409, 422))
 def add_account(wanted: AccountIn, services: Called) -> ManagedAccountOut:
     """Make an account. Its name is never given to anybody else."""
-    return ManagedAccountOut.of(services.accounts.add(wanted.name, wanted.role, wanted.password, wanted.teams))
+    return ManagedAccountOut.of(services.people.accounts.add(wanted.name, wanted.role, wanted.password, wanted.teams))
 
 
 @router.patch("/{account}", responses=problems(404, 422))
 def change_account(account: str, wanted: AccountChangeIn, services: Called) -> ManagedAccountOut:
     """Change an account. A new password, new codes or a disabled account end its sessions."""
-    changed = services.accounts.change(account, wanted.change())
+    changed = services.people.accounts.change(account, wanted.change())
     if wanted.password is not None or wanted.reset_codes or wanted.disabled:
-        services.sessions.end_all(account, "changed by an admin")
-        services.api_tokens.revoke_all(account)
+        services.people.sign_out_everywhere(account, "changed by an admin")
     return ManagedAccountOut.of(changed)
 
 
 @router.delete("/{account}/sessions", status_code=204, responses=problems(404))
 def end_sessions(account: str, services: Called) -> None:
     """Sign somebody out everywhere; their tokens for programs end as well."""
-    services.sessions.end_all(services.accounts.get(account).id, "ended by an admin")
-    services.api_tokens.revoke_all(account)
+    services.people.sign_out_everywhere(services.people.accounts.get(account).id, "ended by an admin")

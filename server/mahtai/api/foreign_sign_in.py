@@ -74,8 +74,7 @@ async def finish(request: Request, services: Called) -> Response:
         except NoRole as error:
             if error.account is not None:  # who had a role before loses what they have open
                 request.scope["mahtai.claimed"] = error.account.name
-                services.sessions.end_all(error.account.id, "no role any more")
-                services.api_tokens.revoke_all(error.account.id)
+                services.people.sign_out_everywhere(error.account.id, "no role any more")
             raise
         request.scope["mahtai.claimed"] = account.name
         return address
@@ -88,13 +87,13 @@ def redeem(wanted: RedeemIn, request: Request, services: Called, address: FromAd
     """Begin a session with the code that came back. It can be used once, within a minute."""
     account = _hospital(services).redeem(wanted.code, wanted.verifier)
     request.scope["mahtai.claimed"] = account.name
-    return SignedInOut.of(services.sessions.open(account, address))
+    return SignedInOut.of(services.people.sessions.open(account, address))
 
 
 def _hospital(services: Services) -> HospitalSignIn:
-    if services.hospital is None:
+    if services.people.hospital is None:
         raise NotSetUp("This server does not know the hospital's own sign-in.", "Sign in with name and password.")
-    return services.hospital
+    return services.people.hospital
 
 
 async def _page(address_of_next: Callable[[], str]) -> Response:

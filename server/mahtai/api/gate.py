@@ -108,12 +108,12 @@ class _Passage:
         self.scope["mahtai.call"] = None if self.found is None else self.found.name
         # on one computer the description of the calls is for every program there; it holds no data
         is_open = call is not None and (
-            call.is_open or (call.needs == DESCRIPTION and not self._services.authentication.asks_tables)
+            call.is_open or (call.needs == DESCRIPTION and not self._services.people.authentication.asks_tables)
         )
         if is_open:
             self._pace(self._services.address_rates, self._address())
             return
-        if self._services.authentication.asks_tables:
+        if self._services.people.authentication.asks_tables:
             self._pace(self._services.address_rates, self._address())
             self.principal = await to_thread.run_sync(self._who, token)
         else:
@@ -179,7 +179,7 @@ class _Passage:
             raise self._no_token()
         keeps_awake = self.found is not None and self.found.call is not None and not self.found.call.idle
         try:
-            return self._services.authentication.principal(token, Headers(scope=self.scope), keeps_awake)
+            return self._services.people.authentication.principal(token, Headers(scope=self.scope), keeps_awake)
         except WrongToken as error:
             raise (self._no_token() if self._is_monai_label else error) from error
 
@@ -202,7 +202,7 @@ class _Passage:
                 f"The address for clients of MONAI Label is http://HOST:PORT{MONAI_LABEL}/TOKEN; on one computer the "
                 "token lies in the file `token` of the server's settings folder.",
             )
-        if self._services.authentication.asks_tables:
+        if self._services.people.authentication.asks_tables:
             return WrongToken("You are not signed in.", "Sign in with your name and password, or with a token.")
         return WrongToken(
             "The request came without an access token.",

@@ -56,7 +56,7 @@ class ReadinessOut(Answer):
 async def health(services: Called) -> HealthOut:
     """Whether this is a MahtAI server, which API it speaks, and how one signs in. Needs no token."""
     return HealthOut.model_validate(
-        {"version": __version__, "api": API_VERSION, "sign_in": services.authentication.ways}
+        {"version": __version__, "api": API_VERSION, "sign_in": services.people.authentication.ways}
     )
 
 

@@ -24,12 +24,7 @@ from mahtai.cases.visibility import Visibility
 from mahtai.jobs.service import Jobs
 from mahtai.models.catalogue import Catalogue
 from mahtai.models.versions import ModelVersions
-from mahtai.security.accounts import Accounts
-from mahtai.security.api_tokens import ApiTokens
-from mahtai.security.authentication import Authentication
-from mahtai.security.oidc import HospitalSignIn
-from mahtai.security.sessions import Sessions
-from mahtai.security.signing_in import SigningIn
+from mahtai.security.people import People
 from mahtai.settings import Settings
 from mahtai.training.processes import Trainings
 from mahtai.training.trials import Trials
@@ -43,20 +38,15 @@ class Services:
     """The services of a running server.
 
     Attributes:
-        authentication: how requests show who they come from; the other services of accounts are for the calls that
-            manage them, and without use where nobody signs in.
+        people: how requests show who they come from; the services of accounts among them are for the calls that
+            manage those, and without use where nobody signs in.
         rates, address_rates: how many requests come, by account and by address.
         audit: the record of who did what; None where none is kept.
-        hospital: the hospital's own sign-in; None where it is not set up.
         check_database: raises ``DatabaseUnavailable`` when there is no answer.
     """
 
     settings: Settings
-    authentication: Authentication
-    accounts: Accounts
-    signing_in: SigningIn
-    sessions: Sessions
-    api_tokens: ApiTokens
+    people: People
     visibility: Visibility
     rates: Rates
     address_rates: Rates
@@ -78,7 +68,6 @@ class Services:
     trials: Trials
     check_database: Callable[[], None]
     audit: AuditTrail | None = None
-    hospital: HospitalSignIn | None = None
 
 
 def services(request: Request) -> Services:

@@ -201,9 +201,9 @@ async def sign_in(wanted: SignInIn, request: Request, services: Called, address:
 
     def checked() -> SignedInOut:
         # only the name of an account goes on record: what else is typed there may be a password
-        request.scope["mahtai.claimed"] = services.accounts.known_name(wanted.name)
-        account = services.signing_in.check(wanted.name, wanted.password, wanted.code, address)
-        return SignedInOut.of(services.sessions.open(account, address))
+        request.scope["mahtai.claimed"] = services.people.accounts.known_name(wanted.name)
+        account = services.people.signing_in.check(wanted.name, wanted.password, wanted.code, address)
+        return SignedInOut.of(services.people.sessions.open(account, address))
 
     return await to_thread.run_sync(checked, limiter=_threads)
 
@@ -212,20 +212,20 @@ async def sign_in(wanted: SignInIn, request: Request, services: Called, address:
 def refresh(wanted: RefreshIn, services: Called) -> SignedInOut:
     """The next access token. This does not count as work: a session that idles still ends."""
     _require_accounts(services)
-    return SignedInOut.of(services.sessions.refresh(wanted.refresh_token))
+    return SignedInOut.of(services.people.sessions.refresh(wanted.refresh_token))
 
 
 @router.delete("/session", status_code=204, responses=problems(401, 403, 409))
 def sign_out(services: Called, acting: ActingIn) -> None:
     """End the session."""
-    services.sessions.end(_session(acting))
+    services.people.sessions.end(_session(acting))
 
 
 @router.get("/account", responses=problems(401))
 def own_account(services: Called, acting: ActingIn) -> AccountOut:
     """Who one is, and what one may do."""
     person = acting.person
-    account = None if person.account is None else services.accounts.get(person.account)
+    account = None if person.account is None else services.people.accounts.get(person.account)
     return AccountOut(
         id=person.account,
         name=person.name,
@@ -233,7 +233,7 @@ def own_account(services: Called, acting: ActingIn) -> AccountOut:
         teams=list(person.teams),
         permissions=sorted(person.permissions),
         has_codes=account is not None and account.has_codes,
-        session_ends_in_s=None if acting.session is None else services.sessions.seconds_left(acting.session),
+        session_ends_in_s=None if acting.session is None else services.people.sessions.seconds_left(acting.session),
     )
 
 
@@ -241,15 +241,14 @@ def own_account(services: Called, acting: ActingIn) -> AccountOut:
 def change_password(wanted: PasswordIn, services: Called, acting: ActingIn, address: FromAddress) -> None:
     """Change one's password; other sessions and all tokens of one's own end: somebody else may have made them."""
     account, session = _account(acting), _session(acting)
-    services.signing_in.set_password(account, wanted.old, wanted.new, address)
-    services.sessions.end_all(account, "password changed", but=session)
-    services.api_tokens.revoke_all(account)
+    services.people.signing_in.set_password(account, wanted.old, wanted.new, address)
+    services.people.sign_out_everywhere(account, "password changed", but=session)
 
 
 @router.post("/account/codes", responses=problems(401, 403, 409, 422, 429))
 def begin_codes(wanted: OwnPasswordIn, services: Called, acting: ActingIn, address: FromAddress) -> CodesOut:
     """A new secret for an authenticator app."""
-    secret = services.signing_in.begin_codes(_account(acting), _session(acting), wanted.password, address)
+    secret = services.people.signing_in.begin_codes(_account(acting), _session(acting), wanted.password, address)
     uri = uri_of(secret, acting.person.name)
     picture = BytesIO()
     segno.make(uri, error="m").save(picture, kind="svg", scale=5, xmldecl=False)
@@ -260,8 +259,8 @@ def begin_codes(wanted: OwnPasswordIn, services: Called, acting: ActingIn, addre
 def finish_codes(wanted: FirstCodeIn, services: Called, acting: ActingIn) -> RecoveryOut:
     """Show a code of the app: from now on one is wanted with each sign-in."""
     session = _session(acting)
-    recovery = services.signing_in.finish_codes(_account(acting), session, wanted.secret, wanted.code)
-    services.sessions.enrolled(session)
+    recovery = services.people.signing_in.finish_codes(_account(acting), session, wanted.secret, wanted.code)
+    services.people.sessions.enrolled(session)
     return RecoveryOut(recovery_codes=list(recovery))
 
 
@@ -269,33 +268,35 @@ def finish_codes(wanted: FirstCodeIn, services: Called, acting: ActingIn) -> Rec
 def drop_codes(wanted: DropCodesIn, services: Called, acting: ActingIn, address: FromAddress) -> None:
     """Want no code any more."""
     _session(acting)
-    services.signing_in.drop_codes(_account(acting), wanted.password, wanted.code, address)
+    services.people.signing_in.drop_codes(_account(acting), wanted.password, wanted.code, address)
 
 
 @router.get("/account/tokens", responses=problems(401, 403, 409))
 def list_tokens(services: Called, acting: ActingIn) -> TokensOut:
     """One's tokens for programs."""
-    return TokensOut(tokens=[TokenOut.model_validate(each) for each in services.api_tokens.list(_account(acting))])
+    theirs = services.people.api_tokens.list(_account(acting))
+    return TokensOut(tokens=[TokenOut.model_validate(each) for each in theirs])
 
 
 @router.post("/account/tokens", status_code=201, responses=problems(401, 403, 409, 422))
 def make_token(wanted: TokenIn, services: Called, acting: ActingIn) -> NewTokenOut:
     """Make a token for a program. It is shown once, and can never do more than its maker."""
     _session(acting)  # a token cannot make another one, or it would never end
-    account = services.accounts.get(_account(acting))
-    made, token = services.api_tokens.make(account, acting.person.permissions, wanted.name, wanted.scopes, wanted.days)
+    people = services.people
+    account = people.accounts.get(_account(acting))
+    made, token = people.api_tokens.make(account, acting.person.permissions, wanted.name, wanted.scopes, wanted.days)
     return NewTokenOut.of_new(made, token)
 
 
 @router.delete("/account/tokens/{token}", status_code=204, responses=problems(401, 403, 404, 409))
 def revoke_token(token: str, request: Request, services: Called, acting: ActingIn) -> None:
     """End a token of one's own; `token` is its id, or the token itself."""
-    revoked = services.api_tokens.revoke(_account(acting), token)
+    revoked = services.people.api_tokens.revoke(_account(acting), token)
     request.scope["mahtai.object"] = f"token/{revoked}"  # the token itself must not come on record
 
 
 def _require_accounts(services: Services) -> None:
-    if "password" not in services.authentication.ways:
+    if "password" not in services.people.authentication.ways:
         raise NoAccounts(
             "Nobody signs in on this server: it is for one computer.", "Use the token of its settings folder."
         )

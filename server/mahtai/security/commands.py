@@ -84,8 +84,7 @@ def change(
         wanted_teams = () if no_team else teams or None
         desk.people.accounts.change(account.id, AccountChange(role, wanted_teams, disable, None, reset_codes))
         if disable or reset_codes:
-            desk.people.sessions.end_all(account.id, "changed by an admin")
-            desk.people.api_tokens.revoke_all(account.id)
+            desk.people.sign_out_everywhere(account.id, "changed by an admin")
     click.echo(f"{account.name} was changed.")
 
 
@@ -101,8 +100,7 @@ def password(name: str, password_stdin: bool) -> None:
         account = desk.people.accounts.named(name)
         desk.object = f"account/{account.id}"
         desk.people.accounts.change(account.id, AccountChange(password=new))
-        desk.people.sessions.end_all(account.id, "password changed")
-        desk.people.api_tokens.revoke_all(account.id)
+        desk.people.sign_out_everywhere(account.id, "password changed")
     click.echo(f"{account.name} has a new password and is signed out.")
 
 
@@ -113,8 +111,7 @@ def sign_out(name: str) -> None:
     with _opened("sign-out", "U") as desk:
         account = desk.people.accounts.named(name)
         desk.object = f"account/{account.id}"
-        desk.people.sessions.end_all(account.id, "ended by an admin")
-        desk.people.api_tokens.revoke_all(account.id)
+        desk.people.sign_out_everywhere(account.id, "ended by an admin")
     click.echo(f"{account.name} is signed out.")
 
 

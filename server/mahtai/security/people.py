@@ -29,6 +29,16 @@ class People:
     api_tokens: ApiTokens
     hospital: HospitalSignIn | None
 
+    def sign_out_everywhere(self, account: str, why: str, but: str | None = None) -> None:
+        """End all sessions of an account and all its tokens for programs.
+
+        Args:
+            why: kept with the sessions, up to 32 characters.
+            but: a session that goes on.
+        """
+        self.sessions.end_all(account, why, but)
+        self.api_tokens.revoke_all(account)
+
 
 def open_people(settings: Settings, database: Database, session_key: bytes) -> People:
     """Open them; the database is up to date.
