@@ -52,6 +52,19 @@ def test_the_table_names_every_call_and_no_other() -> None:
     assert set(TABLE["meaning"]) | {TABLE["anybody"]} == set(PERMISSIONS)
 
 
+def test_a_browser_is_told_how_to_see_the_reference(hospital: Hospital) -> None:
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    with hospital.server.client(token="") as stranger:
+        page = stranger.get("/docs", headers=browser)
+        assert (page.status_code, page.headers["content-type"]) == (401, "text/html; charset=utf-8")
+        assert "curl -o mahtai.html" in page.text and "/v1/cases" not in page.text
+        assert page.headers["content-security-policy"].startswith("default-src 'none'")
+        for other in (stranger.get("/docs"), stranger.get("/v1/cases", headers=browser)):
+            assert (other.status_code, other.headers["content-type"]) == (401, "application/problem+json")
+    with hospital.server.client(token=hospital.token("viewer")) as program:
+        assert "GET /v1/cases" in program.get("/docs").text  # as the page says
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_each_role_may_do_what_the_table_says_and_nothing_else(hospital: Hospital, role: str) -> None:
     with hospital.server.client(token=hospital.token(role)) as client:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import escape
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter, fail_after, to_thread
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import RedirectResponse, Response
 from pydantic import Field
 
 from mahtai.api.acting import FromAddress
 from mahtai.api.forms import Form, Text
 from mahtai.api.openapi import problems
+from mahtai.api.pages import HEADERS, problem_page
 from mahtai.api.services import Called, Services
 from mahtai.api.sign_in import SignedInOut
 from mahtai.errors import MahtaiError
@@ -23,15 +23,6 @@ CONVERSATIONS = 8
 """With the issuer at once. They have threads of their own: an issuer that is slow holds up nobody else's requests."""
 
 LONGEST_WAIT_S = 20.0
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-_STYLE = "body { font: 16px/1.5 system-ui, sans-serif; max-width: 36rem; margin: 4rem auto; padding: 0 1rem; \
-color-scheme: light dark }"
-
 _PAGES: dict[int | str, dict[str, Any]] = {
     status: {
         "description": "A page that says what went wrong.",
@@ -105,10 +96,5 @@ async def _page(address_of_next: Callable[[], str]) -> Response:
         except TimeoutError as error:
             raise IssuerUnavailable("Too many people sign in at this moment.", "Try again in a minute.") from error
     except MahtaiError as error:
-        text = "".join(f"<p>{escape(part)}</p>" for part in (error.reason, error.hint) if part)
-        page = (
-            f"<!doctype html><html lang=en><meta charset=utf-8><title>MahtAI</title><style>{_STYLE}</style>"
-            f"<h1>{escape(error.title)}</h1>{text}"
-        )
-        return HTMLResponse(page, error.status, headers=_HEADERS)
-    return RedirectResponse(address, 302, headers=_HEADERS)
+        return problem_page(error)
+    return RedirectResponse(address, 302, headers=HEADERS)

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mahtai.api.body_size import TAKES_FILE, small_body
 from mahtai.api.calls import Calls, Found
+from mahtai.api.pages import problem_page
 from mahtai.api.problems import problem_response, unexpected
 from mahtai.api.rates import Rates
 from mahtai.api.recording import RecordFailed, Recording
@@ -27,6 +28,9 @@ MONAI_LABEL = "/monailabel"
 """Clients of MONAI Label have the token in their address behind this, because they send no header with every call."""
 
 DESCRIPTION = "description"
+
+REFERENCE = "GET /docs"
+"""Opened in a browser, which sends no token."""
 
 UPLOAD = "PUT /v1/volumes/{sha256}"
 """Names what is not there yet."""
@@ -151,7 +155,8 @@ class _Passage:
 
     async def refuse(self, error: MahtaiError, receive: Receive, send: Send) -> None:
         """Tell why not."""
-        response = problem_response(error, self.instance)
+        shown = self._is_reference and "text/html" in Headers(scope=self.scope).get("accept", "")
+        response = problem_page(error) if shown else problem_response(error, self.instance)
         await response(self.scope, receive, self.recorded(send))
 
     @property
@@ -159,6 +164,10 @@ class _Passage:
         recording = self.scope["app"].state.recording
         assert isinstance(recording, Recording)
         return recording
+
+    @property
+    def _is_reference(self) -> bool:
+        return self.found is not None and self.found.name == REFERENCE
 
     @property
     def instance(self) -> str:
@@ -201,6 +210,14 @@ class _Passage:
                 "The address does not hold an access token of this server.",
                 f"The address for clients of MONAI Label is http://HOST:PORT{MONAI_LABEL}/TOKEN; on one computer the "
                 "token lies in the file `token` of the server's settings folder.",
+            )
+        if self._is_reference:
+            return WrongToken(
+                "This server shows what it can be asked to those only who have an account, and a browser cannot tell "
+                "it who you are.",
+                "Fetch the page with a token of yours, then open it: "
+                "curl -o mahtai.html -H 'Authorization: Bearer TOKEN' https://SERVER/docs. "
+                "Or run mahtai serve on your own computer: there a browser shows it as it is.",
             )
         if self._services.people.authentication.asks_tables:
             return WrongToken("You are not signed in.", "Sign in with your name and password, or with a token.")

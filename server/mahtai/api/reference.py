@@ -19,7 +19,7 @@ code { font-size: 0.95em } h3 { margin: 2rem 0 0.3rem } p { margin: 0.3rem 0 } p
 
 @router.get("/docs", response_class=HTMLResponse)
 async def reference(request: Request) -> HTMLResponse:
-    """All calls with what they do and answer. Needs no token."""
+    """All calls with what they do and answer. Where nobody signs in it needs no token."""
     document = request.app.openapi()
     calls = [
         _call(method, path, operation)
