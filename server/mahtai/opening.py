@@ -15,7 +15,7 @@ from mahtai.cases.monai_label.images import Images
 from mahtai.cases.next_case import NextCase
 from mahtai.cases.patients import Patients
 from mahtai.cases.reviews import Reviews
-from mahtai.cases.scores import Scores
+from mahtai.cases.scores import MOST_AT_ONCE, Scores
 from mahtai.cases.studies import Cases
 from mahtai.cases.visibility import Visibility
 from mahtai.foundation import open_foundation
@@ -49,7 +49,8 @@ def open_services(settings: Settings) -> tuple[Services, Callable[[], None]]:
     cases = Cases(database, intake, Patients(store, settings.data_dir))
     leases = Leases(database, settings.lease_s)
     desk = OrderDesk(database, store, base.catalogue)
-    scores = Scores(database, store, base.catalogue, base.jobs, cases, desk)
+    at_once = min(MOST_AT_ONCE, max(1, settings.jobs_per_user // 2))  # the rest of their share is for what they read
+    scores = Scores(database, store, base.catalogue, base.jobs, cases, desk, at_once)
     trainings = Trainings(settings, base.catalogue)
     trials = Trials(database, store, base.catalogue, base.jobs.submit_unattended)
     services = Services(

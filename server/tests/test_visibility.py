@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 
 from hospital_kit import Hospital, hospital_in
 from mahtai.security.permissions import CALLS
-from server_process import finished, put_volume, sha256, start_job
+from server_process import finished, put_volume, sha256, start_job, wait_until
 from studies import FAST, synthetic_study
 
 OURS, THEIRS = "neuro", "ortho"
@@ -170,6 +172,63 @@ def test_drafts_and_jobs_are_changed_by_whose_they_are(hospital: Hospital, case:
             assert answer.status_code == 409 and answer.json()["type"].endswith("/draft-of-somebody-else")
         cancelled = aaron.delete(f"/v1/inferences/{case['inference']}")
         assert cancelled.status_code == 403 and cancelled.json()["type"].endswith("/not-your-job")
+
+
+def test_scores_are_made_and_counted_of_ones_own_cases_and_in_ones_own_name(start_server: Any) -> None:
+    own = Hospital.open(start_server, "scores")
+    own.add("anna", "radiologist", OURS)
+    own.add("boris", "radiologist", THEIRS)
+    wanted = {"task": "brain-tumour", "model": "tiny"}
+    with own.client("anna") as anna, own.client("boris") as boris, own.client("admin") as admin:
+
+        def made(who: httpx.Client, *seeds: int) -> None:
+            for seed in seeds:
+                volumes = {channel: put_volume(who, data) for channel, data in synthetic_study(seed).items()}
+                body = {"name": f"Case {seed}", "task": wanted["task"], "volumes": volumes}
+                assert who.post("/v1/cases", json=body).status_code == 201
+
+        def scored(who: httpx.Client) -> tuple[int, int]:
+            told = who.get("/v1/scores", params=wanted).json()
+            return told["cases"], told["scored"]
+
+        def ready(who: httpx.Client) -> bool:
+            told = who.get("/v1/strategies", params=wanted).json()["strategies"]
+            return bool(next(each for each in told if each["id"] == "uncertain")["ready"])
+
+        made(anna, 1, 2)
+        assert boris.post("/v1/scores", json=wanted).json()["cases"] == 0
+        assert boris.post("/v1/cases/next", json={"strategy": "uncertain", "model": "tiny"}).status_code == 204
+        assert _asked_by(own) == []
+        made(boris, 3)
+        wait_until(lambda: boris.post("/v1/scores", json=wanted).json()["scored"] == 1, 120, "his case to be scored")
+        assert (scored(anna), scored(boris), scored(admin)) == ((2, 0), (1, 1), (3, 1))
+        assert _asked_by(own) == ["boris"]
+        made(boris, 4)
+        assert not ready(anna) and ready(boris)
+        wait_until(lambda: anna.post("/v1/scores", json=wanted).json()["scored"] == 2, 120, "her cases to be scored")
+        assert _asked_by(own) == ["boris", "anna", "anna"]
+        record = admin.get("/v1/audit", params={"limit": 1000, "kind": "inference"}).json()["entries"]
+        asked = [(each["who"], each["object"]) for each in record if each["detail"]["call"] == "POST /v1/scores"]
+        both = "model/tiny/brain-tumour"
+        assert set(asked) == {("boris", "model/tiny"), ("boris", both), ("anna", both)}
+
+
+def test_scoring_leaves_room_for_what_its_asker_reads(start_server: Any) -> None:
+    small = Hospital.open(start_server, "small-scores", jobs_per_user="2")
+    with small.client("radiologist") as own:
+        for seed in range(4):
+            volumes = {channel: put_volume(own, data) for channel, data in synthetic_study(seed).items()}
+            body = {"name": f"Case {seed}", "task": "brain-tumour", "volumes": volumes}
+            assert own.post("/v1/cases", json=body).status_code == 201
+        told = own.post("/v1/scores", json={"task": "brain-tumour", "model": "tiny"}).json()
+        assert told["queued"] <= 1 and told["unfit"] == 0
+        assert own.post("/v1/inferences", json={"model": "tiny", "inputs": volumes}).status_code == 202
+
+
+def _asked_by(hospital: Hospital) -> list[Any]:
+    """Who asked for each inference, in order."""
+    with closing(sqlite3.connect(hospital.server.data / "mahtai.sqlite")) as tables:
+        return [name for (name,) in tables.execute("SELECT requested_by FROM inferences ORDER BY number")]
 
 
 def test_one_account_does_not_fill_the_line(start_server: Any) -> None:

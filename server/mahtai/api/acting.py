@@ -38,11 +38,6 @@ def is_about(request: Request, kind: str, name: str) -> None:
     request.scope["mahtai.object"] = f"{kind}/{name}"
 
 
-def requested_by(person: Person) -> str | None:
-    """Under whose name a job goes into the line; None where nobody signs in."""
-    return None if person.account is None else person.name
-
-
 Acting = Annotated[Person, Depends(acting)]
 ActingIn = Annotated[Principal, Depends(principal)]
 """With the session."""

@@ -13,12 +13,13 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import ConfigDict, Field
 
-from mahtai.api.acting import Acting, is_about, requested_by
+from mahtai.api.acting import Acting, is_about
 from mahtai.api.blob_response import PRIVATE, blob_response
 from mahtai.api.forms import EXAMPLE_HASH, Answer, Form, Sha256, Slug, Text
 from mahtai.api.openapi import EVENTS, FILE, FILE_BODY, problems
 from mahtai.api.services import Called
 from mahtai.cases.intake import TooLarge
+from mahtai.cases.person import requested_by
 from mahtai.errors import MahtaiError
 from mahtai.jobs.inference import Inference
 from mahtai.jobs.progress import Watcher

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
+from mahtai.api.acting import Acting, is_about
 from mahtai.api.forms import Answer, Form, Text
 from mahtai.api.openapi import problems
 from mahtai.api.services import Called
@@ -26,7 +27,7 @@ class ScoresIn(Form):
 
 
 class ScoresOut(Answer):
-    """How far the scoring has come."""
+    """How far the scoring of the cases that are for the caller has come."""
 
     model: str
     model_sha256: str
@@ -54,25 +55,32 @@ class StrategiesOut(Answer):
 
 
 @router.post("/scores", responses=problems(404, 422))
-def score(wanted: ScoresIn, services: Called) -> ScoresOut:
-    """Have cases scored that are not, by inferences that make room for readers; call it again until all are."""
-    return ScoresOut.model_validate(services.scores.progress(wanted.task, wanted.model, True, wanted.mirrored))
+def score(wanted: ScoresIn, request: Request, services: Called, person: Acting) -> ScoresOut:
+    """Have one's cases scored that are not, by inferences that make room for readers; call it again until all are."""
+    told = services.scores.progress(wanted.task, wanted.model, person, True, wanted.mirrored)
+    # a task that no case has is whatever the caller wrote, which may be a patient's name
+    is_about(request, "model", f"{told.model}/{wanted.task}" if told.cases else told.model)
+    return ScoresOut.model_validate(told)
 
 
 @router.get("/scores", responses=problems(404, 422))
 def get_scores(
     services: Called,
+    person: Acting,
     task: Annotated[TaskName, Query()],
     model: Annotated[ModelName | None, Query()] = None,
     mirrored: bool = False,
 ) -> ScoresOut:
-    """How far the scoring has come."""
-    return ScoresOut.model_validate(services.scores.progress(task, model, False, mirrored))
+    """How far the scoring of one's cases has come."""
+    return ScoresOut.model_validate(services.scores.progress(task, model, person, False, mirrored))
 
 
 @router.get("/strategies", responses=problems(404, 422))
 def list_strategies(
-    services: Called, task: Annotated[TaskName, Query()], model: Annotated[ModelName | None, Query()] = None
+    services: Called,
+    person: Acting,
+    task: Annotated[TaskName, Query()],
+    model: Annotated[ModelName | None, Query()] = None,
 ) -> StrategiesOut:
     """Ways to choose the next case, and whether they have what they need."""
     return StrategiesOut(
@@ -84,6 +92,6 @@ def list_strategies(
                 ready=each.ready,
                 reason=each.reason,
             )
-            for each in services.scores.strategies(task, model)
+            for each in services.scores.strategies(task, model, person)
         ]
     )

@@ -25,8 +25,8 @@ CONSIDERED = 2000
 Ranked = tuple[str, "float | None", str]
 """Id of a case, what the strategy thinks of it, and why it comes now, for the reader."""
 
-Rank = Callable[[str, Sequence[Case], "str | None"], Sequence[Ranked]]
-"""Strategy, candidates, model → the candidates, the best first."""
+Rank = Callable[[str, Sequence[Case], "str | None", Person], Sequence[Ranked]]
+"""Strategy, candidates, model, for whom → the candidates, the best first."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class NextCase:
             begun = _begun_by(session, person, [row.id for row in rows])
             candidates = views(session, rows)
         by_id = {case.id: case for case in candidates}
-        ranked = list(self._rank(strategy, candidates, model))
+        ranked = list(self._rank(strategy, candidates, model, person))
         ranked.sort(key=lambda one: (-by_id[one[0]].priority, one[0] not in begun))  # stable: the rank decides the rest
         if not claim:
             return None if not ranked else Offer(by_id[ranked[0][0]], None, strategy, ranked[0][2], ranked[0][1])

@@ -34,8 +34,10 @@ class Person:
         return permission in self.permissions
 
 
-THE_SERVER = Person("server", "service")
-"""What the server does by itself is for all cases."""
-
 NOBODY_NAMED = Person("local", "radiologist")
 """On one computer nobody signs in."""
+
+
+def requested_by(person: Person) -> str | None:
+    """Under whose name a job goes into the line; None where nobody signs in."""
+    return None if person.account is None else person.name

@@ -13,12 +13,14 @@ from sqlalchemy.orm import Session
 from mahtai.cases.case import Case, Filter
 from mahtai.cases.label_origin import KINDS
 from mahtai.cases.next_case import Ranked
-from mahtai.cases.person import THE_SERVER
+from mahtai.cases.person import Person, requested_by
 from mahtai.cases.strategies import STRATEGIES, Evidence, Strategy, find_strategy, rank
 from mahtai.cases.studies import Cases
+from mahtai.cases.visibility import for_person
 from mahtai.db.engine import Database, insist
 from mahtai.db.tables import CaseRow, InferenceRow, LabelVersionRow, ScoreRow
 from mahtai.errors import MahtaiError
+from mahtai.jobs.inference import TooManyJobs, TooManyOfYours
 from mahtai.jobs.orders import OrderDesk
 from mahtai.jobs.records import Order
 from mahtai.jobs.service import Jobs
@@ -62,10 +64,21 @@ class Readiness:
 
 
 class Scores:
-    """Scores of all cases by version of a model. What was scored once is never asked for again."""
+    """Scores of cases by version of a model. What was scored once is never asked for again.
+
+    Args:
+        at_once: unattended inferences that one call has under way at most.
+    """
 
     def __init__(
-        self, database: Database, store: BlobStore, catalogue: Catalogue, jobs: Jobs, cases: Cases, desk: OrderDesk
+        self,
+        database: Database,
+        store: BlobStore,
+        catalogue: Catalogue,
+        jobs: Jobs,
+        cases: Cases,
+        desk: OrderDesk,
+        at_once: int = MOST_AT_ONCE,
     ) -> None:
         self._database = database
         self._store = store
@@ -73,9 +86,13 @@ class Scores:
         self._jobs = jobs
         self._cases = cases
         self._desk = desk
+        self._at_once = at_once
 
-    def rank(self, strategy: str, candidates: Sequence[Case], model: str | None) -> list[Ranked]:
+    def rank(self, strategy: str, candidates: Sequence[Case], model: str | None, person: Person) -> list[Ranked]:
         """The candidates by a strategy; those that are not scored yet come last, and are scored meanwhile.
+
+        Args:
+            candidates: cases that are for the person, in whose name they are scored.
 
         Raises:
             UnknownStrategy, UnknownModel: there is none of that name.
@@ -87,14 +104,16 @@ class Scores:
         evidence = self._evidence(bundle, [case.id for case in candidates])
         lacking = [case for case in candidates if getattr(evidence.get(case.id, Evidence()), wants) is None]
         if lacking:
-            self._work_on(bundle, lacking, mirrored=wants == "disagreement")
+            self._work_on(bundle, lacking, person, mirrored=wants == "disagreement")
             evidence = self._evidence(bundle, [case.id for case in candidates])
-        labelled = self._evidence(bundle, self._labelled(candidates[0].task)) if strategy == "diverse" else {}
+        labelled = self._evidence(bundle, self._labelled(candidates[0].task, person)) if strategy == "diverse" else {}
         known = [each.descriptor for each in labelled.values() if each.descriptor is not None]
         return rank(strategy, [case.id for case in candidates], evidence, known)
 
-    def progress(self, task: str, model: str | None, ask: bool = False, mirrored: bool = False) -> Progress:
-        """How far the scoring has come; ``ask`` starts what is missing.
+    def progress(
+        self, task: str, model: str | None, person: Person, ask: bool = False, mirrored: bool = False
+    ) -> Progress:
+        """How far the scoring of the cases that are for the person has come; ``ask`` starts what is missing.
 
         Args:
             mirrored: also look at the mirrored cases, for ``disagreement``; eight times the work.
@@ -103,8 +122,8 @@ class Scores:
             UnknownModel: there is none of that name, or none for the task.
         """
         bundle = self._model(task, model)
-        cases = self._all(task)
-        states = self._work_on(bundle, cases, mirrored, ask)
+        cases = self._all(task, person)
+        states = self._work_on(bundle, cases, person, mirrored, ask)
         done = self._evidence(bundle, [case.id for case in cases])
         wanted = "disagreement" if mirrored else "error"
         return Progress(
@@ -117,13 +136,13 @@ class Scores:
             unfit=states.count("unfit"),
         )
 
-    def strategies(self, task: str, model: str | None = None) -> list[Readiness]:
-        """All strategies, and which of them have what they need."""
+    def strategies(self, task: str, model: str | None, person: Person) -> list[Readiness]:
+        """All strategies, and which of them have what they need of the cases that are for the person."""
         try:
             bundle = self._model(task, model)
         except UnknownModel as error:
             return [Readiness(each, not each.wants, error.reason if each.wants else "") for each in STRATEGIES]
-        ids = [case.id for case in self._all(task)]
+        ids = [case.id for case in self._all(task, person)]
         evidence = self._evidence(bundle, ids).values()
         told = []
         for strategy in STRATEGIES:
@@ -132,11 +151,11 @@ class Scores:
             told.append(Readiness(strategy, not reason, reason))
         return told
 
-    def _all(self, task: str) -> list[Case]:
-        """The cases of a task that are on the list, the oldest first."""
+    def _all(self, task: str, person: Person) -> list[Case]:
+        """The cases of a task that are on the list and for the person, the oldest first."""
         found: list[Case] = []
         before = None
-        while page := self._cases.list(Filter(task=task, before=before), THE_SERVER):
+        while page := self._cases.list(Filter(task=task, before=before), person):
             found += page
             before = page[-1].number
         return found[::-1]
@@ -155,13 +174,16 @@ class Scores:
             )
         return fit[last] if last is not None else next(iter(fit.values()))
 
-    def _work_on(self, bundle: Bundle, cases: Sequence[Case], mirrored: bool, ask: bool = True) -> list[str]:
+    def _work_on(
+        self, bundle: Bundle, cases: Sequence[Case], person: Person, mirrored: bool, ask: bool = True
+    ) -> list[str]:
         """Keep the scores of inferences that have ended, start missing ones; the state of each case that has none."""
         states = []
         name = "disagreement" if mirrored else "error"
         with self._database.read() as session:
             of_model = select(ScoreRow.case_id).where(ScoreRow.model_sha256 == bundle.sha256, ScoreRow.name == name)
             scored = set(session.scalars(of_model))
+        ask = ask and person.may("inferences.run")  # a token may be limited to less
         under_way = 0
         for case in cases:
             if case.id in scored:
@@ -171,7 +193,9 @@ class Scores:
             for options in ({}, MIRRORED) if mirrored else ({},):
                 try:
                     order = self._desk.check(bundle.id, inputs, options)
-                    state = self._state(order, ask and under_way < MOST_AT_ONCE)
+                    state = self._state(order, person, ask and under_way < self._at_once)
+                except (TooManyJobs, TooManyOfYours):
+                    state, ask = "missing", False
                 except MahtaiError:
                     state = "unfit"
                 under_way += state in ("queued", "running")
@@ -182,7 +206,7 @@ class Scores:
                 states.append(next(state for state in found if state != "succeeded"))
         return states
 
-    def _state(self, order: Order, ask: bool) -> str:
+    def _state(self, order: Order, person: Person, ask: bool) -> str:
         """Of the inference of an order; ``missing`` if there is none and it is not asked for."""
         with self._database.read() as session:
             newest = (
@@ -191,7 +215,8 @@ class Scores:
             known = session.scalar(newest.limit(1))
         if known is not None or not ask:
             return known or "missing"
-        return self._jobs.submit(order.model, order.inputs, order.options, False, "unattended")[0].state
+        asker = requested_by(person)
+        return self._jobs.submit(order.model, order.inputs, order.options, False, "unattended", asker)[0].state
 
     def _keep(self, bundle: Bundle, case: Case, inputs: Mapping[str, str], mirrored: bool) -> None:
         """Write down what the results say of a case."""
@@ -239,10 +264,10 @@ class Scores:
                 found.setdefault(row.case_id, {})[row.name] = value
         return {case: Evidence(**values) for case, values in found.items()}
 
-    def _labelled(self, task: str) -> list[str]:
+    def _labelled(self, task: str, person: Person) -> list[str]:
         with self._database.read() as session:
             having = select(LabelVersionRow.case_id).join(CaseRow, CaseRow.id == LabelVersionRow.case_id)
-            return list(session.scalars(having.where(CaseRow.task == task).distinct()))
+            return list(session.scalars(having.where(CaseRow.task == task, for_person(person)).distinct()))
 
 
 def _result(session: Session, order: Order) -> InferenceRow | None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
-from mahtai.api.acting import Acting, requested_by
+from mahtai.api.acting import Acting
 from mahtai.api.gate import MONAI_LABEL
 from mahtai.api.inferences import HEARTBEAT_S
 from mahtai.api.monai_label.form import FormError, keep, received
@@ -19,7 +19,7 @@ from mahtai.cases.monai_label import description
 from mahtai.cases.monai_label.inputs import Scan, inputs_of, scans_of
 from mahtai.cases.monai_label.labelmaps import contiguous
 from mahtai.cases.monai_label.result_files import ResultWriter
-from mahtai.cases.person import Person
+from mahtai.cases.person import Person, requested_by
 from mahtai.jobs.inference import Inference
 from mahtai.models.segmentation_bundle import SegmentationBundle
 from mahtai.models.vocabulary import channel_id
