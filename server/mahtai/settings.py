@@ -75,6 +75,7 @@ class Settings:
             server by; ``oidc_redirect`` is the address under which browsers reach this server.
         oidc_role_claim, oidc_roles: claim that holds the roles, and which of its values is which role here.
         oidc_ca_file: certificates to trust when talking to the issuer, instead of the system's.
+        oidc_token_days: days after somebody's last sign-in at the hospital for which their tokens for programs work.
     """
 
     host: str
@@ -118,6 +119,7 @@ class Settings:
     oidc_role_claim: str = "roles"
     oidc_roles: tuple[tuple[str, str], ...] = ()
     oidc_ca_file: Path | None = None
+    oidc_token_days: int = 30
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
@@ -258,6 +260,7 @@ def _sign_in(variables: _Variables, accounts: str) -> dict[str, Any]:
         "oidc_role_claim": variables.text("oidc_role_claim", Settings.oidc_role_claim),
         "oidc_roles": variables.pairs("oidc_roles"),
         "oidc_ca_file": variables.optional_path("oidc_ca_file"),
+        "oidc_token_days": variables.number("oidc_token_days", Settings.oidc_token_days, 1, 365),
     }
 
 

@@ -20,6 +20,7 @@ from mahtai.db.blobs import add_blob, find_blob
 from mahtai.db.engine import Database, DatabaseUnavailable
 from mahtai.db.migrate import HEAD, NewerDatabase, alembic_config, current_revision, upgrade
 from mahtai.db.tables import Base, LabelVersionRow, VolumeRow
+from mahtai.db.trust_tables import AccountRow
 from mahtai.security.at_rest.master_key import new_key_file
 from mahtai.settings import Settings
 from mahtai.volumes.store import StorageFull
@@ -83,6 +84,42 @@ def test_labels_of_the_first_version_are_segmentations(tmp_path: Path) -> None:
     with database.read() as session:
         (row,) = session.scalars(select(LabelVersionRow))
         assert (row.kind, row.content, row.parts) == ("segmentation", blob(1).sha256, {"et": {}})
+    database.close()
+
+
+def test_who_came_from_the_hospital_before_did_so_with_their_last_session(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'old.sqlite'}")
+    with database.connect() as connection:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0009")
+        connection.commit()
+    with database.write() as session:
+        for name, subject in (("seen", "i|1"), ("never", "i|2"), ("local", None)):
+            account = {"name": name, "subject": subject}
+            session.execute(
+                text(
+                    "INSERT INTO accounts (id, login, name, role, teams, recovery, subject, disabled, created_at) "
+                    "VALUES (:name, :name, :name, 'viewer', '[]', '[]', :subject, 0, '2026-01-01 00:00:00')"
+                ),
+                account,
+            )
+        for account, number in (("seen", 2), ("seen", 3), ("local", 4)):
+            session.execute(
+                text(
+                    "INSERT INTO sessions (id, account, refresh, enrolling, address, created_at, used_at) "
+                    "VALUES (:id, :account, :id, 0, '', :at, :at)"
+                ),
+                {"id": f"s{number}", "account": account, "at": f"2026-02-{number:02} 00:00:00"},
+            )
+    upgrade(database)
+    with database.read() as session:
+        came = {row.name: row.hospital_at for row in session.scalars(select(AccountRow))}
+    assert [None if came[name] is None else str(came[name].date()) for name in ("seen", "never", "local")] == [
+        "2026-02-03",
+        "2026-01-01",
+        None,
+    ]
     database.close()
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
+from hospital_kit import mahtai
 from issuer import SECRET, FakeIssuer
 from MahtAILib.client.connection import Connection
 from MahtAILib.client.hospital_sign_in import HospitalSignIn
@@ -151,6 +155,32 @@ def test_who_has_no_role_any_more_is_put_out(clinic: Clinic) -> None:
         assert renewed.status_code == 401
     with clinic.server.client(token) as program:
         assert program.get("/v1/cases").status_code == 401
+
+
+def test_tokens_end_with_the_sign_ins_at_the_hospital(clinic: Clinic) -> None:
+    session = clinic.session()
+    with clinic.server.client(session["access_token"]) as client:
+        token = client.post("/v1/account/tokens", json={"name": "x", "days": 365}).json()["token"]
+    mahtai(clinic.server, "users", "add", "sorter", "--role", "service", "--no-password")
+    local = mahtai(clinic.server, "users", "token", "sorter", "--for", "nights", "--days", "365").stdout.strip()
+    with clinic.server.client(token) as program, clinic.server.client(local) as service:
+        last_came(clinic, timedelta(days=29))
+        assert program.get("/v1/cases").status_code == 200
+        for ago in (timedelta(days=30, seconds=1), -timedelta(days=31)):  # the second: a clock that was put back
+            last_came(clinic, ago)
+            refused = program.get("/v1/cases")
+            assert refused.status_code == 401 and refused.json()["type"].endswith("/wrong-token")
+            assert "has not signed in at the hospital for 30 days" in refused.json()["detail"]
+            assert service.get("/v1/cases").status_code == 200
+        clinic.session()
+        assert program.get("/v1/cases").status_code == 200
+
+
+def last_came(clinic: Clinic, ago: timedelta) -> None:
+    """Say that all who sign in at the hospital last did so long ago."""
+    with closing(sqlite3.connect(clinic.server.data / "mahtai.sqlite")) as tables, tables:
+        came = (datetime.now(timezone.utc) - ago).strftime("%Y-%m-%d %H:%M:%S.%f")
+        tables.execute("UPDATE accounts SET hospital_at = ? WHERE subject IS NOT NULL", (came,))
 
 
 def test_pages_say_why_in_words_and_hold_nothing_else(clinic: Clinic) -> None:

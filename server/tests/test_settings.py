@@ -54,7 +54,8 @@ def test_workflows_lie_beside_the_tables_or_in_the_same_postgresql() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("PORT", "http"), ("PORT", "70000"), ("LOG_LEVEL", "loud"), ("MAX_UPLOAD_BYTES", "-1")]
+    ("name", "value"),
+    [("PORT", "http"), ("PORT", "70000"), ("LOG_LEVEL", "loud"), ("MAX_UPLOAD_BYTES", "-1"), ("OIDC_TOKEN_DAYS", "0")],
 )
 def test_a_wrong_value_is_named_with_what_is_possible(name: str, value: str) -> None:
     with pytest.raises(SettingsError) as error:

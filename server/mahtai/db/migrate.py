@@ -14,7 +14,7 @@ from mahtai.errors import MahtaiError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0009"
+HEAD = "0010"
 """Newest revision below ``migrations/versions``; known here so that a start without news need not load Alembic."""
 
 MIGRATIONS_FOLDER = Path(__file__).with_name("migrations")

@@ -18,7 +18,7 @@ class AccountRow(Base):
     ``name`` is what their work is kept under, and never given to anybody else; ``login`` is the same in lower case.
     ``password`` is an argon2id hash, ``totp`` the secret of their codes, ``totp_step`` the newest time step that was
     used, ``recovery`` the hashes of recovery codes that are left. ``subject`` is who they are at the hospital's own
-    sign-in (``issuer|sub``). ``teams`` say which cases they see.
+    sign-in (``issuer|sub``), ``hospital_at`` when they last came from there. ``teams`` say which cases they see.
     """
 
     __tablename__ = "accounts"
@@ -35,6 +35,7 @@ class AccountRow(Base):
     totp_step: Mapped[int | None] = mapped_column(BigInteger)
     recovery: Mapped[list[Any]] = mapped_column(JSON, default=list)
     subject: Mapped[str | None] = mapped_column(String(400), unique=True)
+    hospital_at: Mapped[datetime | None]
     disabled: Mapped[bool] = mapped_column(Boolean, default=False)
     created_at: Mapped[datetime] = mapped_column(default=now)
 

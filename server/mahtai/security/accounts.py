@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql import Select
 
 from mahtai.cases.person import ROLES, Person
+from mahtai.db.clock import moment
 from mahtai.db.engine import Database, insist
 from mahtai.db.trust_tables import AccountRow
 from mahtai.errors import MahtaiError
@@ -167,7 +168,7 @@ class Accounts:
                 row.name = _free_name(session, _clean_name(name))
                 row.login = login_of(row.name)
                 session.add(row)
-            row.role = role
+            row.role, row.hospital_at = role, moment(session)
             session.flush()
             return account_of(row)
 

@@ -67,10 +67,16 @@ class ApiToken:
 
 
 class ApiTokens:
-    """The tokens of all accounts."""
+    """The tokens of all accounts.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        hospital_days: days without a sign-in at the hospital after which the tokens of an account that signs in there
+            stop working; nobody tells this server who has left.
+    """
+
+    def __init__(self, database: Database, hospital_days: int) -> None:
         self._database = database
+        self._hospital_days = hospital_days
 
     def make(
         self, account: Account, allowed: frozenset[str], name: str, scopes: Iterable[str] | None, days: int
@@ -162,10 +168,22 @@ class ApiTokens:
                 "The access token is not known here, has expired, or was revoked.",
                 "Make a new one with your account, or ask who runs the server.",
             )
+        if account.subject is not None and not self._came_lately(account, now):
+            raise InvalidToken(
+                f"Whose token this is has not signed in at the hospital for {self._hospital_days} days, and until they "
+                "do it does not work.",
+                "Sign in at the hospital once, with 3D Slicer; then the token works again.",
+            )
         if row.used_at is None or now - row.used_at > MARK_EVERY:
             with self._database.write_aside() as session:
                 session.execute(update(ApiTokenRow).where(ApiTokenRow.id == row.id).values(used_at=now))
         return account_of(account), frozenset(row.scopes)
+
+    def _came_lately(self, account: AccountRow, now: datetime) -> bool:
+        """Whether somebody has signed in at the hospital of late; not if it was in the future (the clock was put back),
+        or their tokens would work until then.
+        """
+        return account.hospital_at is not None and abs(now - account.hospital_at) < timedelta(days=self._hospital_days)
 
 
 def _hash(token: str) -> str:

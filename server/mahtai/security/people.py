@@ -49,7 +49,7 @@ def open_people(settings: Settings, database: Database, session_key: bytes) -> P
     """
     accounts = Accounts(database)
     sessions = Sessions(database, session_key, settings.session_idle_s, settings.access_token_s, settings.totp_required)
-    tokens = ApiTokens(database)
+    tokens = ApiTokens(database, settings.oidc_token_days)
     authentication: Authentication
     if settings.accounts:
         passwords.get_ready()
