@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from mahtai.cases.case import Case, NewCase
 from mahtai.cases.intake import Intake
@@ -22,7 +22,7 @@ from mahtai.cases.reviews import NewReview, Reviews
 from mahtai.cases.studies import Cases
 from mahtai.db.engine import Database
 from mahtai.db.migrate import upgrade
-from mahtai.db.tables import PatientRow
+from mahtai.db.tables import CaseRow, PatientRow
 from mahtai.demo.phantom import make_phantom
 from mahtai.models.catalogue import Catalogue
 from mahtai.models.versions import ModelVersions
@@ -134,13 +134,9 @@ class Clinic:
 
     def draw(self, case: Case, split: str) -> None:
         """Put a case's patient into a part of the split."""
-        assert case.patient is not None
+        of_case = select(CaseRow.patient).where(CaseRow.id == case.id).scalar_subquery()
         with self.database.write() as session:
-            session.execute(
-                update(PatientRow)
-                .where(PatientRow.number == int(case.patient[1:]))
-                .values(split=split, drawn_by="test")
-            )
+            session.execute(update(PatientRow).where(PatientRow.number == of_case).values(split=split, drawn_by="test"))
 
     def approve(self, case: Case, label: bytes) -> str:
         """Save, submit and approve a label; the id of the version."""

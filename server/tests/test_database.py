@@ -19,7 +19,7 @@ from mahtai.data_folder import DataFolder, DataFolderInUse, require_room
 from mahtai.db.blobs import add_blob, find_blob
 from mahtai.db.engine import Database, DatabaseUnavailable
 from mahtai.db.migrate import HEAD, NewerDatabase, alembic_config, current_revision, upgrade
-from mahtai.db.tables import Base, LabelVersionRow, VolumeRow
+from mahtai.db.tables import Base, CaseKeyRow, CaseRow, LabelVersionRow, VolumeRow
 from mahtai.db.trust_tables import AccountRow
 from mahtai.security.at_rest.master_key import new_key_file
 from mahtai.settings import Settings
@@ -120,6 +120,48 @@ def test_who_came_from_the_hospital_before_did_so_with_their_last_session(tmp_pa
         "2026-01-01",
         None,
     ]
+    database.close()
+
+
+def test_cases_of_before_are_grouped_by_patient_and_team(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'old.sqlite'}")
+    with database.connect() as connection:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0010")
+        connection.commit()
+    with database.write() as session:
+        for patient in (1, 2):
+            session.execute(
+                text("INSERT INTO patients VALUES (:patient, '2026-01-01 00:00:00', 'test', 'train')"),
+                {"patient": patient},
+            )
+            for key in ("id", "scan"):
+                session.execute(
+                    text("INSERT INTO patient_keys (key, patient) VALUES (:key, :patient)"),
+                    {"key": f"{key}:{patient}", "patient": patient},
+                )
+        for number, patient, team in (
+            (1, 1, "a"),
+            (2, 1, "b"),
+            (3, 1, "a"),
+            (4, 2, None),
+            (5, 2, None),
+            (6, None, "a"),
+        ):
+            session.execute(
+                text(
+                    "INSERT INTO cases (number, id, name, task, reference, patient, team, created_at) "
+                    "VALUES (:number, :number, 'c', 't', 't1c', :patient, :team, '2026-01-01')"
+                ),
+                {"number": number, "patient": patient, "team": team},
+            )
+    upgrade(database)
+    with database.read() as session:
+        kin = {row.number: row.kin for row in session.scalars(select(CaseRow))}
+        told = {(row.case_id, row.key) for row in session.scalars(select(CaseKeyRow))}
+    assert kin == {1: 1, 2: 2, 3: 1, 4: 4, 5: 4, 6: None}
+    assert told == {("4", "id:2"), ("4", "scan:2")}  # of a patient of two teams it is not known who told what
     database.close()
 
 

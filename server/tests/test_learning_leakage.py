@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from sqlalchemy import update
+from sqlalchemy import select, update
 from torch import Tensor
 
 import learning_kit
@@ -126,9 +126,10 @@ def crop(voxels: Volume) -> Volume:
 
 def give_to(where: Clinic, case: Case, owner: Case) -> None:
     """Somebody with access to the tables says that a case is another patient's."""
-    assert owner.patient is not None
     with where.database.write() as session:
-        session.execute(update(CaseRow).where(CaseRow.id == case.id).values(patient=int(owner.patient[1:])))
+        theirs = session.scalar(select(CaseRow.patient).where(CaseRow.id == owner.id))
+        assert theirs is not None
+        session.execute(update(CaseRow).where(CaseRow.id == case.id).values(patient=theirs))
 
 
 def trained(where: Clinic) -> TrainingFolder:

@@ -18,7 +18,8 @@ def test_cases_of_an_older_version_get_their_patients_when_the_server_starts(sta
         cases = [make_case(client, study)["id"] for study in studies]
     server.stop()
     with sqlite3.connect(server.data / "mahtai.sqlite") as database:
-        database.execute("UPDATE cases SET patient = NULL")
+        database.execute("UPDATE cases SET patient = NULL, kin = NULL")
+        database.execute("DELETE FROM case_keys")
         database.execute("DELETE FROM patient_keys")
         database.execute("DELETE FROM patients")
     server.start()

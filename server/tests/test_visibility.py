@@ -231,6 +231,51 @@ def _asked_by(hospital: Hospital) -> list[Any]:
         return [name for (name,) in tables.execute("SELECT requested_by FROM inferences ORDER BY number")]
 
 
+def test_no_answer_tells_whether_another_team_has_the_patient(hospital: Hospital) -> None:
+    def made(who: httpx.Client, patient: str | None, *seeds: int) -> dict[str, Any]:
+        scans = [put_volume(who, synthetic_study(seed)["t1c"]) for seed in seeds]
+        volumes = dict(zip(("t1c", "t1"), scans, strict=False))
+        answer = who.post(
+            "/v1/cases", json={"name": "Case", "task": "brain-tumour", "volumes": volumes, "patient": patient}
+        )
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    def told(who: httpx.Client, *cases: dict[str, Any]) -> list[Any]:
+        return [who.get(f"/v1/cases/{case['id']}").json()["patient"] for case in cases]
+
+    with hospital.client("anna") as anna, hospital.client("boris") as boris, hospital.client("admin") as admin:
+        theirs = made(anna, "Mrs A", 900)
+        by_name = made(boris, "Mrs A", 901)
+        by_scan = made(boris, None, 900)
+        unknown = made(boris, "Mrs B", 902)
+        # each is told to be new, whoever else has the patient
+        assert told(boris, by_name, by_scan, unknown) == [f"P{case['number']}" for case in (by_name, by_scan, unknown)]
+        assert boris.get("/v1/cases", params={"search": theirs["patient"]}).json()["cases"] == []
+        # but for the split they are one
+        assert _patients(hospital, theirs, by_name, by_scan) == 1 and _patients(hospital, theirs, unknown) == 2
+        assert len({case["split"] for case in (theirs, by_name, by_scan)}) == 1
+        # what another team learns of a patient does not show either
+        made(anna, "Mrs A", 902)
+        assert _patients(hospital, theirs, unknown) == 1
+        assert told(boris, by_name, by_scan, unknown) == [f"P{case['number']}" for case in (by_name, by_scan, unknown)]
+        # one's own cases do: by the name, and by a scan
+        assert made(boris, "mrs b", 903)["patient"] == unknown["patient"]
+        both = made(boris, "Mrs A", 903)
+        assert told(boris, by_name, unknown, both) == [by_name["patient"]] * 3
+        assert told(boris, by_scan) == [by_scan["patient"]]
+        # in another team, the case is grouped by what that one knows
+        moved = admin.patch(f"/v1/cases/{by_name['id']}", json={"team": OURS}).json()
+        assert moved["patient"] == theirs["patient"] != by_name["patient"]
+
+
+def _patients(hospital: Hospital, *cases: dict[str, Any]) -> int:
+    """How many patients these are, by all that the server knows."""
+    with closing(sqlite3.connect(hospital.server.data / "mahtai.sqlite")) as tables:
+        of_case = "SELECT patient FROM cases WHERE id = ?"
+        return len({tables.execute(of_case, (case["id"],)).fetchone() for case in cases})
+
+
 def test_one_account_does_not_fill_the_line(start_server: Any) -> None:
     small = Hospital.open(start_server, "small", jobs_per_user="2")
     small.add("other", "radiologist")

@@ -93,7 +93,9 @@ class CaseOut(Answer):
     volumes: dict[str, str]
     reference: str = Field(description="Slot whose voxel grid the labels lie on.")
     team: str | None = Field(description="Whose it is; null for everybody's.")
-    patient: str | None = Field(description="Tells nothing of the patient, but the same one has the same.")
+    patient: str | None = Field(
+        description="Tells nothing of the patient; the same for cases of one team that are the same patient's."
+    )
     split: Split = Field(description="What the patient's cases are for; `none`: neither training nor test.")
     state: State = Field(description="`claimed` is a new case that somebody holds.")
     priority: int

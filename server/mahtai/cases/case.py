@@ -86,7 +86,8 @@ class Case:
         name: for display; no patient data.
         volumes: slot → SHA-256.
         reference: slot whose grid the labels lie on.
-        patient: tells nothing of the patient, but the same one has the same.
+        patient: tells nothing of the patient; the same for the cases of a team that are the same patient's, by what
+            these cases tell. Other teams' cases make no difference.
         split: what the patient's cases may be used for; ``none`` is for neither training nor test.
         state: ``claimed`` is a new case that somebody holds.
         priority: the higher, the sooner.

@@ -172,7 +172,7 @@ def _view(
         task=row.task,
         volumes=volumes,
         reference=row.reference,
-        patient=None if row.patient is None else f"P{row.patient}",
+        patient=None if row.kin is None else f"P{row.kin}",
         split=cast("Split", "none" if row.patient is None else parts[row.patient]),
         state=shown_state(row, now),
         priority=row.priority,
@@ -212,5 +212,5 @@ def _found_by(text: str) -> ColumnElement[bool]:
     words: Any = CaseRow.name.icontains(text, autoescape=True)
     number = text.strip().lstrip("#Pp")
     if number.isascii() and number.isdigit() and len(number) < 10:
-        words = or_(words, CaseRow.number == int(number), CaseRow.patient == int(number))
+        words = or_(words, CaseRow.number == int(number), CaseRow.kin == int(number))
     return cast("ColumnElement[bool]", words)

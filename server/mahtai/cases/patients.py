@@ -4,6 +4,9 @@ A server never learns who a patient is. It knows keyed hashes of what the patien
 fingerprints of scans; two cases that share either are the same patient's. The split is drawn once by patient.
 Where two patients turn out to be one and were drawn differently, the cases of both are used for nothing:
 neither may a test case be learnt from, nor a case that was learnt from be a test.
+
+What teams are told is another thing: that another team has the same patient is not for them. So they see patients by
+their own cases alone (``kin``), whatever the cases of others tell.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from mahtai.cases.case import Split
-from mahtai.db.tables import CaseRow, PatientKeyRow, PatientRow
+from mahtai.db.tables import CaseKeyRow, CaseRow, PatientKeyRow, PatientRow
 from mahtai.security.at_rest.secret_file import load_or_create
 from mahtai.training import splits
 from mahtai.volumes.store import BlobStore
@@ -109,6 +112,28 @@ def find_or_draw(session: Session, traces: Traces) -> PatientRow:
     session.add_all(PatientKeyRow(key=key, patient=row.number) for key in traces.keys if key not in held)
     session.flush()
     return row
+
+
+def join_kin(session: Session, case: CaseRow, keys: Collection[str] = ()) -> None:
+    """Find the cases of the same patient in the case's team, by what the cases of that team tell and nothing else.
+
+    Args:
+        keys: what the case tells, if that is not kept yet (``Traces.keys``).
+    """
+    session.add_all(CaseKeyRow(case_id=case.id, key=key) for key in keys)
+    session.flush()
+    same_team = CaseRow.team.is_(None) if case.team is None else CaseRow.team == case.team
+    own = select(CaseKeyRow.key).where(CaseKeyRow.case_id == case.id)
+    sharing = select(CaseKeyRow.case_id).where(CaseKeyRow.key.in_(own), CaseKeyRow.case_id != case.id)
+    kins = session.scalars(select(CaseRow.kin).where(same_team, CaseRow.id.in_(sharing)).distinct())
+    found = {kin for kin in kins if kin is not None}
+    case.kin = min(found, default=case.number)
+    session.execute(
+        update(CaseRow)
+        .where(same_team, CaseRow.kin.in_(found - {case.kin}))
+        .values(kin=case.kin)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _unite(session: Session, kept: PatientRow, others: Collection[PatientRow]) -> None:

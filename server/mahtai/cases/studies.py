@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from mahtai.cases.case import Case, CaseChanged, CaseError, CaseHeld, Filter, KeyReused, NewCase
 from mahtai.cases.case_rows import chosen, find_case, is_held, note, view, views
 from mahtai.cases.intake import Intake
-from mahtai.cases.patients import Patients, Traces, find_or_draw
+from mahtai.cases.patients import Patients, Traces, find_or_draw, join_kin
 from mahtai.cases.person import NOBODY_NAMED, Person
 from mahtai.cases.visibility import for_person, team_of
 from mahtai.db.clock import moment
@@ -148,6 +148,7 @@ class Cases:
                 row.assignee = change.assignee or None
             if change.team is not None:
                 row.team = team_of(change.team, person)
+                join_kin(session, row)
             note(session, row, person, "changed", row.state)
             session.flush()
             return view(session, row)
@@ -205,6 +206,7 @@ class Cases:
             row = find_case(session, case_id, lock=True)
             if row.patient is None:
                 row.patient = find_or_draw(session, traces).number
+                join_kin(session, row, traces.keys)
 
     def _create(self, wanted: NewCase, traces: Traces, person: Person) -> tuple[Case, bool]:
         with self._database.write() as session:
@@ -226,6 +228,7 @@ class Cases:
             )
             session.add(row)
             session.flush()
+            join_kin(session, row, traces.keys)
             session.add_all(
                 CaseVolumeRow(case_id=row.id, slot=slot, sha256=sha256) for slot, sha256 in wanted.volumes.items()
             )

@@ -14,7 +14,7 @@ from mahtai.errors import MahtaiError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0010"
+HEAD = "0011"
 """Newest revision below ``migrations/versions``; known here so that a start without news need not load Alembic."""
 
 MIGRATIONS_FOLDER = Path(__file__).with_name("migrations")

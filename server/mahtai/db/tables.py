@@ -162,11 +162,23 @@ class PatientKeyRow(Base):
     patient: Mapped[int] = mapped_column(ForeignKey("patients.number"), index=True)
 
 
+class CaseKeyRow(Base):
+    """What a case tells of its patient: one of the keys of ``PatientKeyRow``."""
+
+    __tablename__ = "case_keys"
+
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(80), primary_key=True, index=True)
+
+
 class CaseRow(Base):
     """A study that people work on. ``name`` is for display and holds no patient data.
 
     ``state`` is what the work has come to; that somebody holds the case says the lease (``holder``, ``lease``,
     ``held_until``), which ends by itself. ``revision`` counts the changes of the row.
+
+    ``patient`` is whose the case is by all that this server knows, which nobody is told: other teams may have told it.
+    ``kin`` is the number of the first case of the same patient by what the cases of the same team tell.
     """
 
     __tablename__ = "cases"
@@ -179,6 +191,7 @@ class CaseRow(Base):
     reference: Mapped[str] = mapped_column(String(32))
     client_key: Mapped[str | None] = mapped_column(String(64), unique=True)
     patient: Mapped[int | None] = mapped_column(ForeignKey("patients.number"), index=True)
+    kin: Mapped[int | None]
     state: Mapped[str] = mapped_column(String(16), default="new")
     priority: Mapped[int] = mapped_column(Integer, default=0)
     team: Mapped[str | None] = mapped_column(String(64))
