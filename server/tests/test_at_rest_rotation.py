@@ -226,3 +226,26 @@ def test_one_change_at_a_time(server: ServerProcess) -> None:
         refused = keys_command(server, "rotate")
         assert refused.returncode == 1 and "is changing keys already" in refused.stderr
         assert keys_command(server, "status").returncode == 0
+
+
+def test_no_data_key_is_made_that_a_server_with_the_former_master_key_could_not_read(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    new = tmp_path / "new.key"
+    new_key_file(new)
+    with server.client() as client:
+        accepted = begin(client)
+        assert keys_command(server, "rotate", "--new-key-file", str(new)).returncode == 0
+        renewed = replace(server, environment={"key_file": str(new)})
+        refused = keys_command(renewed, "rotate")
+        assert refused.returncode == 1 and "still works with the former one" in refused.stderr, refused.stderr
+        all_there(client, accepted)
+    server.stop()
+    renewed.start()
+    try:
+        assert keys_command(renewed, "rotate").returncode == 0
+        with renewed.client() as client:
+            all_there(client, accepted)
+            save(client, accepted.case, label_file([(4, 9)]), comment="after", author="a")
+    finally:
+        renewed.stop()

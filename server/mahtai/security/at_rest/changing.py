@@ -71,7 +71,14 @@ class KeyRoom:
         yield f"{old:,} are not under the current key: mahtai keys encrypt" if old else "All is under the current key."
 
     def add_data_key(self) -> str:
-        """Make a data key that everything new gets; its id."""
+        """Make a data key that everything new gets; its id.
+
+        Raises:
+            ServersBehind: a server could not read it.
+        """
+        changed = time.time() - self._keyring.path.stat().st_mtime
+        time.sleep(min(max(NOTICE_S - changed, 0.0), NOTICE_S))  # until servers know that they cannot read it
+        self._keyring.require_all_read()
         with self._keyring.changing() as content:
             self._keyring.write(content.with_new_key())
         return self._keyring.current()[0]

@@ -41,6 +41,19 @@ def held(path: Path, patience_s: float) -> Iterator[None]:
         os.close(descriptor)
 
 
+def taken(path: Path) -> int | None:
+    """A descriptor that holds the lock file until it is closed, or the process ends; None if somebody else has it.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    if _taken(descriptor):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
 @contextmanager
 def changing(path: Path) -> Iterator[None]:
     """Read a file, change it and write it, while nobody else does: the lock lies beside it.

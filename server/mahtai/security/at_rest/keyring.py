@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from mahtai.errors import MahtaiError
 from mahtai.security.at_rest.envelope import is_sealed
-from mahtai.security.at_rest.file_lock import Held, held
+from mahtai.security.at_rest.file_lock import Held, held, taken
 from mahtai.security.at_rest.keyring_file import (
     KeyringContent,
     KeyringDamaged,
@@ -38,6 +39,9 @@ __all__ = [
 
 FILE_NAME = "keyring.json"
 LOCK_NAME = "keyring.lock"
+BEHIND_NAME = "keyring-behind.lock"
+"""Held by a server as long as it cannot read the keyring because that is under another master key."""
+
 PATIENCE_S = 30.0
 LOOK_S = 1.0
 LOOKS_TO_INSIST = 30
@@ -46,6 +50,14 @@ BLOBS_TO_LOOK_AT = 100
 _log = logging.getLogger(__name__)
 
 Stamp = tuple[int, int, int]
+
+
+class ServersBehind(MahtaiError):
+    """A server works with a former master key, and would not understand what is under a new data key."""
+
+    kind = "servers-behind"
+    title = "A server has the former master key"
+    status = 409
 
 
 class KeyringBusy(MahtaiError):
@@ -84,6 +96,7 @@ class Keyring:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._refused: Stamp | None = None
+        self._behind: int | None = None
         self._read = self._reading(master)
 
     @staticmethod
@@ -125,6 +138,22 @@ class Keyring:
         """End ``watch``."""
         self._closing.set()
 
+    def require_all_read(self) -> None:
+        """Make sure that every server on this data folder can read the keyring.
+
+        Raises:
+            ServersBehind: one cannot, since the master key was changed.
+        """
+        try:
+            with held(self.path.with_name(BEHIND_NAME), 0.0):
+                return
+        except Held as error:
+            raise ServersBehind(
+                "The master key was changed, and a server still works with the former one: it could not read what is "
+                "encrypted under a new data key. Nothing was changed.",
+                "Restart every server with the new master key, then run this again.",
+            ) from error
+
     @contextmanager
     def changing(self) -> Iterator[KeyringContent]:
         """Hold the file for a change; the block calls ``write``.
@@ -152,6 +181,21 @@ class Keyring:
         while not self._closing.wait(LOOK_S):
             looks += 1
             self._newest(insist=looks % LOOKS_TO_INSIST == 0)
+            if self._refused is not None and self._behind is None:  # another server that is behind may have ended
+                self._behind = self._say_behind()
+        with self._lock:
+            self._catch_up()
+
+    def _say_behind(self) -> int | None:
+        try:
+            return None if is_under(self.path, self._read.master) else taken(self.path.with_name(BEHIND_NAME))
+        except (MahtaiError, OSError):
+            return None  # the keyring itself is damaged, which is another trouble
+
+    def _catch_up(self) -> None:
+        if self._behind is not None:
+            os.close(self._behind)
+            self._behind = None
 
     def _newest(self, insist: bool = False) -> KeyringContent:
         """The content, read again if the file was changed; as it was known if it cannot be read any more.
@@ -180,6 +224,8 @@ class Keyring:
                 _log.error("the keyring was changed and cannot be read; the keys that were known go on: %s", error)
             self._refused = now
         else:
+            self._refused = None
+            self._catch_up()
             _log.info("the keyring was changed and was read again")
 
     def _reading(self, master: MasterKey) -> _Read:
