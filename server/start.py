@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
         return test(rest)
     if command == "lint":
         return lint()
-    return _become([_python(), "-m", "mahtai.cli", command, *rest])
+    return _become([_python(), "-m", "mahtai", command, *rest])
 
 
 def set_up(with_tests: bool) -> None:

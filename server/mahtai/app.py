@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from importlib import import_module
 from typing import cast
 
@@ -26,6 +26,7 @@ from mahtai.api.headers import StrictHeaders, names_of_server
 from mahtai.api.recording import Recording
 from mahtai.api.routers import ROUTERS
 from mahtai.api.services import Services
+from mahtai.binding import cannot_listen
 from mahtai.cases.studies import Cases
 from mahtai.data_folder import DataFolder
 from mahtai.doors import MOST, Doors
@@ -42,14 +43,6 @@ SHUTDOWN_LIMIT_S = 3
 WHO = "people sign in with their accounts"
 
 _log = logging.getLogger("mahtai")
-
-
-class PortInUse(MahtaiError):
-    """Something else listens at the server's address."""
-
-    kind = "port-in-use"
-    title = "The server cannot listen"
-    status = 500
 
 
 def create_app(
@@ -191,19 +184,16 @@ def _url(host: str, port: int, is_tls: bool) -> str:
 def _bind(settings: Settings) -> socket.socket:
     """Take the port; connections are refused, not kept waiting, until the server listens."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # asyncio sends small answers at once (TCP_NODELAY) only where the protocol is named; else each takes 40 ms more
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    if sys.platform != "win32":  # there it would let two servers share the port
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-    except OSError as error:
-        listener.close()
-        raise PortInUse(
-            f"The address {settings.host}:{settings.port} cannot be used ({error.strerror}).",
-            "Another program, perhaps another MahtAI server, has the port. Stop it, or choose another port with "
-            "MAHTAI_PORT or --port.",
-        ) from error
+    with ExitStack() as undo:
+        try:
+            # asyncio sends small answers at once (TCP_NODELAY) only where the protocol is named; else 40 ms later
+            listener = undo.enter_context(socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP))
+            if sys.platform != "win32":  # there it would let two servers share the port
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((settings.host, settings.port))
+        except (OSError, UnicodeError) as error:
+            raise cannot_listen(settings.host, settings.port, error) from error
+        undo.pop_all()
     return listener
 
 

@@ -22,14 +22,19 @@ from mahtai.security.tls_commands import tls
 from mahtai.upkeep.commands import backup, doctor, restore
 from MahtAILib.client.errors import ClientError
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
 
 class ReadableErrors(click.Group):
     """Shows errors that are meant for people as a sentence and a hint instead of a traceback."""
 
     def invoke(self, context: Context) -> Any:
-        """Run the command; exit with status 1 on such an error."""
+        """Run the command; exit with status 1 on such an error, and as shells do after Ctrl-C."""
         try:
             return super().invoke(context)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
         except (MahtaiError, ClientError) as error:
             click.secho(error.reason, fg="red", err=True)
             if error.hint:

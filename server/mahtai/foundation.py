@@ -88,7 +88,7 @@ def open_tables(settings: Settings, keyring: Keyring | None) -> Database:
     if (settings.data_dir / MARKER).exists():
         raise RestoreUnfinished
     database = Database(settings.database_url, None if keyring is None else Columns(keyring))
-    _require_answer(database)
+    require_answer(database)
     upgrade(database)
     (settings.data_dir / DONE).unlink(missing_ok=True)
     return database
@@ -116,7 +116,7 @@ def require_data(settings: Settings) -> None:
     file = make_url(settings.database_url).database if settings.is_sqlite else None
     if settings.data_dir.is_dir() and (file is None or Path(file).is_file()):
         with closing(Database(settings.database_url)) as database:
-            _require_answer(database)
+            require_answer(database)
             if current_revision(database) is not None:
                 return
     where = "" if settings.is_sqlite else ", or in the database that MAHTAI_DATABASE_URL names"
@@ -126,8 +126,12 @@ def require_data(settings: Settings) -> None:
     )
 
 
-def _require_answer(database: Database) -> None:
-    """Tell whoever starts the server what a shared database has against it; readers are told less."""
+def require_answer(database: Database) -> None:
+    """Tell whoever starts the server, or a command, what a shared database has against it; readers are told less.
+
+    Raises:
+        DatabaseUnavailable: it does not answer.
+    """
     if database.is_sqlite:
         return
     try:

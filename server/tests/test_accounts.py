@@ -113,7 +113,9 @@ def test_where_codes_are_compulsory_nothing_else_is_allowed_until_they_are_set_u
     session = strict.sign_in("radiologist").json()
     assert session["must_enrol"]
     with strict.server.client(token=session["access_token"]) as client:
-        assert kind_of(client.get("/v1/cases")) == "not-allowed"
+        refused = client.get("/v1/cases")
+        assert kind_of(refused) == "not-allowed"
+        assert "code of an authenticator app" in refused.json()["detail"] and "Set up codes" in refused.json()["hint"]
         set_up_codes(client)
         assert client.get("/v1/cases").status_code == 200
 
@@ -283,3 +285,47 @@ def test_the_commands_manage_accounts_and_show_no_secret(hospital: Hospital) -> 
     weak = mahtai(hospital.server, "users", "add", "x", "--password-stdin", stdin="short\n", expect=1)
     assert "12" in weak.stderr
     assert PASSWORD not in hospital.server.log
+
+
+def test_who_is_refused_is_told_whether_it_is_the_role_or_the_token(hospital: Hospital) -> None:
+    with hospital.client("viewer") as client:
+        refused = client.post("/v1/cases", json={"name": "x"}).json()
+    assert "(viewer) is not allowed" in refused["detail"] and "cases.make" in refused["detail"]
+    with hospital.server.client(token=hospital.token("radiologist", "cases.read")) as client:
+        refused = client.post("/v1/cases", json={"name": "x"}).json()
+    assert "token is not made for this" in refused["detail"] and "cases.make (make cases of scans)" in refused["detail"]
+    assert "--scope cases.make" in refused["hint"]
+
+
+def test_scopes_that_cannot_be_had_are_refused_with_those_that_can(hospital: Hospital) -> None:
+    words = ("users", "token", "viewer", "--for", "x", "--scope")
+    unknown = mahtai(hospital.server, *words, "nonsense", expect=2)
+    assert "nonsense" in unknown.stderr and "'images.read'" in unknown.stderr
+    lacking = mahtai(hospital.server, *words, "accounts.manage", expect=1)
+    assert "viewer does not have: accounts.manage" in lacking.stderr and "images.read" in lacking.stderr
+    with hospital.client("viewer") as client:
+        made = client.post("/v1/account/tokens", json={"name": "x", "scopes": ["nonsense"], "days": 1}).json()
+    assert "no permission nonsense" in made["detail"] and "images.read" in made["hint"]
+
+
+def test_one_token_is_listed_and_ended_by_its_id(hospital: Hospital) -> None:
+    hospital.add("program", "service")
+    assert "no token" in mahtai(hospital.server, "users", "tokens", "program").stderr
+    kept, ended = hospital.token("program", "cases.read"), hospital.token("program")
+    listed = mahtai(hospital.server, "users", "tokens", "program").stdout
+    assert ended not in listed and len(listed.splitlines()) == 2
+    newest = listed.split()[0]
+    done = mahtai(hospital.server, "users", "revoke-token", "program", newest)
+    assert newest in done.stdout
+    statuses = []
+    for token in (kept, ended):
+        with hospital.server.client(token=token) as client:
+            statuses.append(client.get("/v1/cases").status_code)
+    assert statuses == [200, 401]
+    assert len(mahtai(hospital.server, "users", "tokens", "program").stdout.splitlines()) == 1
+    assert "no such token" in mahtai(hospital.server, "users", "revoke-token", "viewer", newest, expect=1).stderr
+
+
+def test_a_change_of_nothing_says_what_could_be_changed(hospital: Hospital) -> None:
+    done = mahtai(hospital.server, "users", "change", "viewer", expect=2)
+    assert "Nothing was changed" in done.stderr and "--disable" in done.stderr and "users password" in done.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -13,8 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import pytest
 
-from mahtai.app import create_app
+from mahtai.app import _bind, create_app
+from mahtai.binding import CannotListen
+from mahtai.settings import Settings
 from server_process import ServerProcess, free_port
 
 LISTEN_LIMIT_S = 5.0
@@ -59,6 +64,40 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         other.listen()
         server = ServerProcess(tmp_path / "own", port=other.getsockname()[1])
         assert f"127.0.0.1:{server.port}" in refusal(server)
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("no-such-host.invalid", "without brackets"),
+        ("[::]", "without brackets"),
+        ("203.0.113.7", "This computer has no such address"),  # kept for documentation, RFC 5737
+        ("a" * 70 + ".de", "name or address of this computer"),
+    ],
+)
+def test_an_address_that_is_none_of_this_computers_is_told_as_such(host: str, words: str) -> None:
+    with pytest.raises(CannotListen) as error:
+        _bind(Settings.from_environment({"MAHTAI_HOST": host, "MAHTAI_PORT": "0"}))
+    assert words in error.value.hint and "Another program" not in error.value.hint and "MAHTAI_HOST" in error.value.hint
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no such signal")
+def test_ctrl_c_ends_it_in_silence_at_any_moment(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "own")
+    for after_s in (0.1, 0.2, 0.35, 0.5, 0.8, 1.2, 1.8, 2.5):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mahtai", "serve"],
+            env=server.variables(),
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        time.sleep(after_s)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the engine's process gets it, too
+        said = process.communicate(timeout=60)[1]
+        if "mahtai" in said or process.returncode != -signal.SIGINT:  # the interpreter itself was up
+            assert process.returncode == 130, said
+            assert "Traceback" not in said and "Aborted" not in said
 
 
 def test_tables_of_a_newer_version_are_not_opened(start_server: Callable[..., ServerProcess]) -> None:

@@ -299,6 +299,9 @@ def test_the_key_is_named_that_is_missing_or_wrong(
     for words in (["restore", str(made)], ["backup", str(tmp_path / "x")]):
         done = mahtai(empty, *words)
         assert done.returncode == 1 and "no key was named" in done.stderr
+        lost = mahtai(empty, *words, "--key-file", str(tmp_path / "lost"))
+        assert lost.returncode == 1 and "lost cannot be read" in lost.stderr
+        assert "Check --key-file" in lost.stderr and "MAHTAI_KEY_FILE" not in lost.stderr
     assert not empty.data.exists() or list(empty.data.iterdir()) == []
 
 
@@ -369,7 +372,8 @@ def test_what_a_database_has_no_room_for_is_named(empty: ServerProcess, postgres
 def test_a_folder_that_is_not_there_is_not_made(filled: Filled, tmp_path: Path) -> None:
     """It may be a disk that is not mounted."""
     done = mahtai(filled.server, "backup", str(tmp_path / "disk" / "x.mahtai"), "--key-file", str(filled.key))
-    assert done.returncode == 1 and "There is no folder" in done.stderr and not (tmp_path / "disk").exists()
+    assert done.returncode == 1 and not (tmp_path / "disk").exists()
+    assert f"There is no folder {tmp_path / 'disk'}. Nothing was written." in done.stderr
 
 
 def test_there_must_be_something_to_back_up(empty: ServerProcess, filled: Filled, tmp_path: Path) -> None:

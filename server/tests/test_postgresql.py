@@ -27,6 +27,8 @@ from mahtai.jobs.claims import Claims
 from mahtai.jobs.fleet import LOOK_S, SILENT_S, Listener
 from mahtai.jobs.inference import TooManyJobs
 from mahtai.jobs.records import InferenceRecords, Order
+from mahtai.security.at_rest.master_key import new_key_file
+from mahtai.upkeep.backup.archive import ABOUT, FORMAT, Contents, write_archive
 from postgresql import PostgreSQL
 from server_process import ServerProcess
 
@@ -169,6 +171,34 @@ def test_a_worker_says_why_it_cannot_work(tmp_path: Path, url: str, words: str) 
     done = subprocess.run(command, env=own.variables(), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert words in done.stderr and "What to do:" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "cause"),
+    [
+        ("postgresql://me:secret@127.0.0.1:1/none", "Connection refused"),
+        ("postgresql://me:secret@127.0.0.1:1/none?odd=1", 'invalid connection option "odd"'),
+    ],
+)
+@pytest.mark.parametrize("words", ["serve", "users list", "doctor", "backup new", "restore made"])
+def test_every_command_names_why_the_database_does_not_answer(tmp_path: Path, url: str, cause: str, words: str) -> None:
+    own = ServerProcess(tmp_path / "own", environment={"database_url": url})
+    (own.data / "blobs").mkdir(parents=True, mode=0o700)
+    key = new_key_file(tmp_path / "key")
+    about = {"format": FORMAT, "made_at": "2026-01-03T00:00:00+00:00", "program": "0", "revision": HEAD, "tables": []}
+    with (tmp_path / "made").open("wb") as sink, write_archive(sink, key) as archive:
+        archive.add_json(ABOUT, about)
+        archive.add_end(Contents())
+    named = ["--key-file", str(tmp_path / "key")] if words.startswith(("backup", "restore")) else []
+    command = [sys.executable, "-m", "mahtai", *words.split(), *named]
+    done = subprocess.run(
+        command, env=own.variables(), cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 1 and "Traceback" not in said
+    (line,) = [line for line in said.splitlines() if cause in line]
+    assert "The database cannot be used" in line and "secret" not in said
+    assert "MAHTAI_DATABASE_URL" in said
 
 
 def test_a_job_is_taken_over_once_and_its_former_owner_is_refused(database: Database) -> None:

@@ -23,6 +23,7 @@ from mahtai.api.services import Services
 from mahtai.errors import MahtaiError
 from mahtai.security.authentication import Principal, WrongToken
 from mahtai.security.guessing import network_of
+from mahtai.security.permissions import MEANING, permissions_of
 
 MONAI_LABEL = "/monailabel"
 """Clients of MONAI Label have the token in their address behind this, because they send no header with every call."""
@@ -127,10 +128,7 @@ class _Passage:
         if self.found is None:
             return  # there is no such call, and that is what they are told
         if call is None or not self.principal.person.may(call.needs):
-            raise NotAllowed(
-                f"Your account ({self.principal.person.role}) is not allowed to do this. Nothing was changed.",
-                "Ask the person who manages the accounts of this server.",
-            )
+            raise _not_allowed(self.principal, "" if call is None else call.needs)
         if self.principal.person.account is not None and self.found.name != UPLOAD:
             visibility = self._services.visibility
             await to_thread.run_sync(visibility.require, self.principal.person, self.found.parameters)
@@ -225,6 +223,27 @@ class _Passage:
             "The request came without an access token.",
             "Paste the server's token into the server settings; it lies in the file `token` of its settings folder.",
         )
+
+
+def _not_allowed(principal: Principal, needs: str) -> NotAllowed:
+    """Why somebody is not: their role, the token that they use, or codes that they have yet to set up."""
+    person = principal.person
+    if needs not in permissions_of(person.role):
+        wanted = f" It needs the permission {needs}: {MEANING[needs]}." if needs in MEANING else ""
+        return NotAllowed(
+            f"Your account ({person.role}) is not allowed to do this. Nothing was changed.{wanted}",
+            "Ask the person who manages the accounts of this server.",
+        )
+    if principal.session is not None:  # a session is limited for this one reason
+        return NotAllowed(
+            "On this server everybody signs in with a code of an authenticator app as well, and your account has none "
+            "yet. Nothing was changed.",
+            "Set up codes (the panel has a button for it, below who is signed in); then all is open to you.",
+        )
+    return NotAllowed(
+        f"The token is not made for this: its scopes lack {needs} ({MEANING[needs]}). Nothing was changed.",
+        f"Make a token that has --scope {needs} as well, or one without any --scope, for all that its account may do.",
+    )
 
 
 def confirm(request: Request) -> None:

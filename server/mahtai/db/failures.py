@@ -45,6 +45,11 @@ def explain(error: DBAPIError) -> MahtaiError | None:
             "The server's database does not answer at the moment. Nothing was changed.",
             "Try again in a few seconds. If it stays like this, tell the person who runs the server.",
         )
+    if "ProgrammingError" in kinds and "connection option" in message:
+        return DatabaseUnavailable(
+            "The address of the server's database has an option that there is not. Nothing was changed.",
+            "Look at what stands behind the question mark in MAHTAI_DATABASE_URL.",
+        )
     if "DataError" in kinds:
         return DoesNotFit(
             "A text or number is too long for the server's database. Nothing was changed.",

@@ -94,10 +94,11 @@ class ApiTokens:
             TokenRefused: nothing was made.
         """
         wanted = allowed if scopes is None else frozenset(scopes)
-        if not wanted <= EVERYTHING or not wanted <= allowed:
-            raise TokenRefused(
-                f"You do not have: {', '.join(sorted(wanted - allowed))[:200]}.", "Choose among your own permissions."
-            )
+        if not wanted <= allowed:
+            unknown = ", ".join(sorted(wanted - EVERYTHING))[:200]
+            lacking = ", ".join(sorted(wanted - allowed))[:200]
+            said = f"There is no permission {unknown}." if unknown else f"{account.name} does not have: {lacking}."
+            raise TokenRefused(said, f"Choose among: {', '.join(sorted(allowed))}.")
         if not 1 <= days <= MOST_DAYS:
             raise TokenRefused(f"A token lasts 1 to {MOST_DAYS} days.", "Make a new one when it has expired.")
         token = PREFIX + secrets.token_urlsafe(32)
@@ -143,7 +144,7 @@ class ApiTokens:
             this = or_(ApiTokenRow.id == token, ApiTokenRow.sha256 == _hash(token))
             row = session.scalar(select(ApiTokenRow).where(this, ApiTokenRow.account == account))
             if row is None:
-                raise UnknownToken("You have no such token.", "Look at the list of your tokens.")
+                raise UnknownToken("The account has no such token. Nothing was changed.", "Look at its list of tokens.")
             row.revoked_at = row.revoked_at or moment(session)
             return row.id
 

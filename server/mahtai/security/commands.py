@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 import click
 
 from mahtai.cases.person import ROLES
+from mahtai.security.permissions import MEANING, permissions_of
 
 
 @click.group()
@@ -50,19 +51,22 @@ def list_users() -> None:
 
     _, database = open_to_read(Settings.from_environment())
     with closing(database):
-        for account in Accounts(database).list():
-            ways = [
-                word
-                for word, is_so in (
-                    ("password", account.has_password),
-                    ("codes", account.has_codes),
-                    ("hospital", account.is_foreign),
-                    ("DISABLED", account.disabled),
-                )
-                if is_so
-            ]
-            teams = f"  teams: {', '.join(account.teams)}" if account.teams else ""
-            click.echo(f"{account.name:30} {account.role:12} {', '.join(ways)}{teams}")
+        found = Accounts(database).list()
+    if not found:
+        click.echo("There is no account yet: mahtai users add NAME --role admin", err=True)
+    for account in found:
+        ways = [
+            word
+            for word, is_so in (
+                ("password", account.has_password),
+                ("codes", account.has_codes),
+                ("hospital", account.is_foreign),
+                ("DISABLED", account.disabled),
+            )
+            if is_so
+        ]
+        teams = f"  teams: {', '.join(account.teams)}" if account.teams else ""
+        click.echo(f"{account.name:30} {account.role:12} {', '.join(ways)}{teams}")
 
 
 @users.command("change")
@@ -78,6 +82,11 @@ def change(
     """Change an account."""
     from mahtai.security.accounts import AccountChange
 
+    if not (role or teams or no_team or reset_codes or disable is not None):
+        raise click.UsageError(
+            "Nothing was changed: say what shall be, with --role, --team, --no-team, --disable, --enable or "
+            "--reset-codes. A new password is given with: mahtai users password NAME"
+        )
     with _opened("change", "U") as desk:
         account = desk.people.accounts.named(name)
         desk.object = f"account/{account.id}"
@@ -118,12 +127,17 @@ def sign_out(name: str) -> None:
 @users.command("token")
 @click.argument("name")
 @click.option("--for", "purpose", required=True, help="What the token is for, as its list will say.")
-@click.option("--scope", "scopes", multiple=True, help="Permission that it is limited to; may be repeated.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(list(MEANING)),
+    metavar="PERMISSION",
+    help="Permission that it is limited to, see mahtai users permissions; may be repeated.",
+)
 @click.option("--days", default=90, show_default=True, help="1 to 365.")
 def token(name: str, purpose: str, scopes: tuple[str, ...], days: int) -> None:
     """Make a token for a program, such as a MONAI Label client. It is shown this once."""
-    from mahtai.security.permissions import permissions_of
-
     with _opened("token", "C") as desk:
         account = desk.people.accounts.named(name)
         made, shown = desk.people.api_tokens.make(account, permissions_of(account.role), purpose, scopes or None, days)
@@ -132,11 +146,41 @@ def token(name: str, purpose: str, scopes: tuple[str, ...], days: int) -> None:
     click.echo(f"It lasts until {made.expires_at:%Y-%m-%d} and is not shown again.", err=True)
 
 
+@users.command("tokens")
+@click.argument("name")
+def list_tokens(name: str) -> None:
+    """The tokens of an account that still work, the newest first."""
+    from mahtai.foundation import open_to_read
+    from mahtai.security.accounts import Accounts
+    from mahtai.security.api_tokens import ApiTokens
+    from mahtai.settings import Settings
+
+    _, database = open_to_read(Settings.from_environment())
+    with closing(database):
+        account = Accounts(database).named(name)
+        found = ApiTokens(database).list(account.id)
+    for each in found:
+        used = "never used" if each.used_at is None else f"used {each.used_at:%Y-%m-%d}"
+        click.echo(f"{each.id}  until {each.expires_at:%Y-%m-%d}  {used:15}  {each.name}: {', '.join(each.scopes)}")
+    if not found:
+        click.echo(f"{account.name} has no token that works.", err=True)
+
+
+@users.command("revoke-token")
+@click.argument("name")
+@click.argument("token")
+def revoke_token(name: str, token: str) -> None:
+    """End one TOKEN of an account, at once; it is named by its id, as mahtai users tokens lists it."""
+    with _opened("revoke-token", "D") as desk:
+        account = desk.people.accounts.named(name)
+        ended = desk.people.api_tokens.revoke(account.id, token)
+        desk.object = f"token/{ended}"
+    click.echo(f"The token {ended} of {account.name} lets nobody in any more.")
+
+
 @users.command("permissions")
 def permissions() -> None:
     """Who may do what."""
-    from mahtai.security.permissions import MEANING, permissions_of
-
     allowed = {role: permissions_of(role) for role in ROLES}
     click.echo(" " * 22 + "".join(f"{role:13}" for role in ROLES))
     for name, meaning in MEANING.items():

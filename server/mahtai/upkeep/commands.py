@@ -196,7 +196,9 @@ def _master(settings: Settings, key_file: Path | None, is_new: bool = False) -> 
     from mahtai.errors import MahtaiError
     from mahtai.security.at_rest.master_key import key_from_file, read_master_key
 
-    master = read_master_key(settings) if key_file is None else key_from_file(key_file.expanduser().absolute())
+    master = (
+        read_master_key(settings) if key_file is None else key_from_file(key_file.expanduser().absolute(), "--key-file")
+    )
     if master is None:
         hint = "mahtai keys new FILE; then --key-file FILE" if is_new else "--key-file FILE: the one it was made with."
         raise MahtaiError("A backup is encrypted, and no key was named.", hint)

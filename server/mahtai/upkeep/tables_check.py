@@ -10,10 +10,11 @@ from typing import Any
 
 from sqlalchemy import make_url, text
 
-from mahtai.db.engine import Database
+from mahtai.db.engine import Database, DatabaseUnavailable
 from mahtai.db.migrate import HEAD, RESTORING, RestoreUnfinished, current_revision
 from mahtai.db.sealed import PLAIN
 from mahtai.errors import MahtaiError
+from mahtai.foundation import require_answer
 from mahtai.security.at_rest.columns import Columns
 from mahtai.security.at_rest.keys import Keys
 from mahtai.security.at_rest.rotation import sealed_columns
@@ -97,7 +98,10 @@ def check_tables(settings: Settings, quick: bool) -> Iterator[Finding]:
             yield from _check_sqlite(_file_of(settings), quick)
         else:
             with closing(Database(settings.database_url)) as database:
+                require_answer(database)
                 yield _of_revision(current_revision(database))
+    except DatabaseUnavailable as error:
+        yield Finding("error", "database", error.reason, error.hint or "")
     except (sqlite3.Error, MahtaiError) as error:
         yield Finding("error", "database", f"The tables cannot be read ({error}).", _RESTORE)
 

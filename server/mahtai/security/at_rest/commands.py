@@ -90,7 +90,7 @@ def _new_master(file: Path | None, command: str | None) -> MasterKey | None:
     from mahtai.security.at_rest.master_key import key_from_command, key_from_file
 
     if file is not None:
-        return key_from_file(file.expanduser().absolute())
+        return key_from_file(file.expanduser().absolute(), "--new-key-file")
     return None if command is None else key_from_command(command)
 
 

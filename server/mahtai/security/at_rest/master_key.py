@@ -82,8 +82,11 @@ def read_master_key(settings: Settings) -> MasterKey | None:
     return None if settings.key_command is None else key_from_command(settings.key_command)
 
 
-def key_from_file(path: Path) -> MasterKey:
+def key_from_file(path: Path, named_by: str = "MAHTAI_KEY_FILE") -> MasterKey:
     """Read a key file: 32 bytes as hexadecimal digits, as Base64, or as they are.
+
+    Args:
+        named_by: the variable or option that named it, for the words.
 
     Raises:
         MasterKeyError: it cannot be read, others may read it, or it holds no key.
@@ -95,7 +98,7 @@ def key_from_file(path: Path) -> MasterKey:
     except OSError as error:
         raise MasterKeyError(
             f"The key file {path} cannot be read ({error.strerror}).",
-            "Check MAHTAI_KEY_FILE, and that the server's user owns the file.",
+            f"Check {named_by}, and that the user of this command or server owns the file.",
         ) from error
     if os.name == "posix" and mode & 0o077:
         raise MasterKeyError(

@@ -14,6 +14,7 @@ from sqlalchemy import make_url
 
 from mahtai.db.engine import Database
 from mahtai.db.migrate import HEAD, RESTORING, RestoreUnfinished, current_revision
+from mahtai.foundation import require_answer
 from mahtai.security.at_rest.columns import Columns
 from mahtai.security.at_rest.keyring import Keyring, open_existing_keyring
 from mahtai.security.at_rest.master_key import MasterKey
@@ -46,7 +47,8 @@ def make_backup(settings: Settings, target: Path, master: MasterKey, report: Rep
         raise BackupRefused(f"{target} is there already; it was not touched.", "Name a new file.")
     if not target.parent.is_dir():  # perhaps a disk that is not mounted: a folder made instead would be on this one
         raise BackupRefused(
-            f"There is no folder {target.parent}.", "See whether its disk is there, or make the folder."
+            f"There is no folder {target.parent}. Nothing was written.",
+            "See whether its disk is there, or make the folder.",
         )
     with _opened(settings) as (database, keyring), _appearing(target) as partial:
         contents = _written(settings, database, keyring, partial, master, report)
@@ -71,6 +73,7 @@ def _opened(settings: Settings) -> Iterator[tuple[Database, Keyring | None]]:
     keyring = open_existing_keyring(settings)
     database = Database(settings.database_url, None if keyring is None else Columns(keyring))
     try:
+        require_answer(database)
         revision = current_revision(database)
         if revision == RESTORING:
             raise RestoreUnfinished

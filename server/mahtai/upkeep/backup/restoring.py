@@ -25,7 +25,7 @@ from mahtai.db.failures import DoesNotFit
 from mahtai.db.migrate import end_restoring, knows, make_for_restoring
 from mahtai.db.tables import Base, InferenceRow
 from mahtai.errors import MahtaiError
-from mahtai.foundation import DONE, MARKER, open_tables
+from mahtai.foundation import DONE, MARKER, open_tables, require_answer
 from mahtai.security.at_rest.columns import Columns
 from mahtai.security.at_rest.keyring import Keyring, open_keyring
 from mahtai.security.at_rest.master_key import MasterKey, read_master_key
@@ -105,6 +105,8 @@ def restore_backup(
                 "The server that this backup is from encrypts what it keeps, and no key is set here.",
                 "Set MAHTAI_KEY_FILE to the key that the data shall have here; or say --plain.",
             )
+        with closing(Database(settings.database_url)) as asked:
+            require_answer(asked)
         with (
             DataFolder(settings.data_dir),
             closing(Database(settings.database_url)) as bare,
