@@ -300,6 +300,8 @@ def test_a_server_with_an_authority_of_its_own_is_trusted_by_its_file(
             assert "press" not in refused.output.lower()  # there is no panel here
         plain = run("list", *trusted, url=secure.url.replace("https", "http"))
         assert plain.exit_code == 1 and "does not begin with https://" in plain.output
+        clear = run("list", url=f"127.0.0.1:{secure.port}")
+        assert clear.exit_code == 1 and "write https:// in front" in clear.output
     finally:
         secure.stop()
 

@@ -11,7 +11,13 @@ from mahtai.security.local_ca import AUTHORITY_FILE
 from mahtai.security.tls import certificate_files, own_files
 from mahtai.settings import Settings
 from MahtAILib.client.connection import Connection
-from MahtAILib.client.errors import CertificateError, ChangedAuthorityError, RefusedError, UnknownAuthorityError
+from MahtAILib.client.errors import (
+    CertificateError,
+    ChangedAuthorityError,
+    ConnectionLostError,
+    RefusedError,
+    UnknownAuthorityError,
+)
 
 _PATIENCE_S = 120.0
 """For one answer: a busy server looks at the voxels of a whole study before it makes a case."""
@@ -96,6 +102,13 @@ def open_server(where: Where) -> Connection:
         ) from error
     except (UnknownAuthorityError, ChangedAuthorityError) as error:
         raise _not_trusted(address, authority) from error
+    except ConnectionLostError as error:
+        if address.lower().startswith("https://"):
+            raise
+        raise NoServer(
+            f"The server at {address} does not answer to a call in clear. Nothing was imported.",
+            "If it has a certificate, as one in a hospital has, write https:// in front of its address.",
+        ) from error
     return connection
 
 
