@@ -10,7 +10,7 @@ from sqlalchemy import make_url
 
 from mahtai.cases.intake import Intake
 from mahtai.db.engine import Database, DatabaseUnavailable
-from mahtai.db.migrate import RestoreUnfinished, current_revision, upgrade
+from mahtai.db.migrate import HEAD, RESTORING, RestoreUnfinished, current_revision, upgrade
 from mahtai.errors import MahtaiError
 from mahtai.jobs.service import Jobs
 from mahtai.models.catalogue import Catalogue
@@ -98,16 +98,26 @@ def open_to_read(settings: Settings) -> tuple[Keyring | None, Database]:
     """The key and the tables for a command that only reads: neither is made where there is none.
 
     Raises:
-        NoData: no server has been here; nothing was made.
+        NoData: no server has been here, or one of another version; nothing was made.
         MahtaiError: they cannot be used.
     """
-    require_data(settings)
+    revision = require_data(settings)
+    if revision == RESTORING or (settings.data_dir / MARKER).exists():
+        raise RestoreUnfinished
+    if revision != HEAD:
+        raise NoData(
+            f"The tables have the form {revision}; this version of MahtAI reads the form {HEAD}. Nothing was changed.",
+            "Use the version that the server has, or start this version's server once.",
+        )
     keyring = open_existing_keyring(settings)
-    return keyring, open_tables(settings, keyring)
+    return keyring, Database(settings.database_url, None if keyring is None else Columns(keyring))
 
 
-def require_data(settings: Settings) -> None:
+def require_data(settings: Settings) -> str:
     """Make sure that a server has been here, so that a mistyped folder is told and not filled.
+
+    Returns:
+        the revision of the tables.
 
     Raises:
         NoData: none has; nothing was made.
@@ -117,8 +127,9 @@ def require_data(settings: Settings) -> None:
     if settings.data_dir.is_dir() and (file is None or Path(file).is_file()):
         with closing(Database(settings.database_url)) as database:
             require_answer(database)
-            if current_revision(database) is not None:
-                return
+            revision = current_revision(database)
+        if revision is not None:
+            return revision
     where = "" if settings.is_sqlite else ", or in the database that MAHTAI_DATABASE_URL names"
     raise NoData(
         f"There are no MahtAI data in {settings.data_dir}{where}. Nothing was made.",

@@ -297,3 +297,17 @@ def test_a_command_that_reads_puts_no_folder_under_a_key(tmp_path: Path, words: 
     done = mahtai(folder, *words)
     assert done.exit_code == (1 if words[0] == "keys" else 0), done.output
     assert not [path.name for path in folder.iterdir() if "keyring" in path.name or path.name == "secrets"]
+
+
+def test_a_command_that_reads_brings_no_tables_up_to_date(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    older = Database(Settings.from_environment({"MAHTAI_DATA_DIR": str(folder)}).database_url)
+    with older.connect() as connection:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0008")
+    done = mahtai(folder, "users", "list")
+    assert done.exit_code == 1 and "The tables have the form 0008" in done.output
+    assert current_revision(older) == "0008"
+    older.close()
