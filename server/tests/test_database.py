@@ -133,7 +133,10 @@ def test_cases_of_before_are_grouped_by_patient_and_team(tmp_path: Path) -> None
     with database.write() as session:
         for patient in (1, 2):
             session.execute(
-                text("INSERT INTO patients VALUES (:patient, '2026-01-01 00:00:00', 'test', 'train')"),
+                text(
+                    "INSERT INTO patients (number, split, drawn_by, created_at) "
+                    "VALUES (:patient, 'train', 'test', '2026-01-01 00:00:00')"
+                ),
                 {"patient": patient},
             )
             for key in ("id", "scan"):
@@ -141,14 +144,8 @@ def test_cases_of_before_are_grouped_by_patient_and_team(tmp_path: Path) -> None
                     text("INSERT INTO patient_keys (key, patient) VALUES (:key, :patient)"),
                     {"key": f"{key}:{patient}", "patient": patient},
                 )
-        for number, patient, team in (
-            (1, 1, "a"),
-            (2, 1, "b"),
-            (3, 1, "a"),
-            (4, 2, None),
-            (5, 2, None),
-            (6, None, "a"),
-        ):
+        cases = ((1, 1, "a"), (2, 1, "b"), (3, 1, "a"), (4, 2, None), (5, 2, None), (6, None, "a"))
+        for number, patient, team in cases:
             session.execute(
                 text(
                     "INSERT INTO cases (number, id, name, task, reference, patient, team, created_at) "
