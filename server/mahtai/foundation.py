@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-
-from sqlalchemy import make_url
 
 from mahtai.cases.intake import Intake
-from mahtai.db.engine import Database, DatabaseUnavailable
+from mahtai.db.engine import Database, DatabaseUnavailable, sqlite_file
 from mahtai.db.migrate import HEAD, RESTORING, RestoreUnfinished, current_revision, upgrade
 from mahtai.errors import MahtaiError
+from mahtai.gone import require_tables
 from mahtai.jobs.service import Jobs
 from mahtai.models.catalogue import Catalogue
 from mahtai.security.at_rest.columns import Columns
@@ -87,9 +85,18 @@ def open_tables(settings: Settings, keyring: Keyring | None) -> Database:
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if (settings.data_dir / MARKER).exists():
         raise RestoreUnfinished
+    file = sqlite_file(settings.database_url)
+    if file is not None and not file.is_file():  # asking the database would make it
+        require_tables(settings)
     database = Database(settings.database_url, None if keyring is None else Columns(keyring))
-    require_answer(database)
-    upgrade(database)
+    try:
+        require_answer(database)
+        if current_revision(database) is None:
+            require_tables(settings)
+        upgrade(database)
+    except BaseException:
+        database.close()
+        raise
     (settings.data_dir / DONE).unlink(missing_ok=True)
     return database
 
@@ -123,8 +130,8 @@ def require_data(settings: Settings) -> str:
         NoData: none has; nothing was made.
         DatabaseUnavailable: the database does not answer.
     """
-    file = make_url(settings.database_url).database if settings.is_sqlite else None
-    if settings.data_dir.is_dir() and (file is None or Path(file).is_file()):
+    file = sqlite_file(settings.database_url)
+    if settings.data_dir.is_dir() and (file is None or file.is_file()):
         with closing(Database(settings.database_url)) as database:
             require_answer(database)
             revision = current_revision(database)

@@ -19,6 +19,7 @@ from mahtai.cases.scores import MOST_AT_ONCE, Scores
 from mahtai.cases.studies import Cases
 from mahtai.cases.visibility import Visibility
 from mahtai.foundation import open_foundation
+from mahtai.gone import require_patients_key
 from mahtai.jobs.orders import OrderDesk
 from mahtai.models.versions import ModelVersions
 from mahtai.security.at_rest.secret_file import load_or_create
@@ -42,6 +43,7 @@ def open_services(settings: Settings) -> tuple[Services, Callable[[], None]]:
         MahtaiError: the token, the database or the disk cannot be used.
     """
     base = open_foundation(settings)
+    require_patients_key(settings, base.database)
     database, store, intake = base.database, base.store, base.intake
     people = open_people(settings, database, load_or_create(settings.secrets_dir / SESSION_KEY, base.keyring))
     record = open_record(settings, database, base.keyring)

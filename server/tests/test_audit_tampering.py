@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from audit_kit import COLUMNS, Record, edited_body, event, recomputed
 from mahtai.db.engine import Database
 from mahtai.db.migrate import upgrade
-from mahtai.security.audit.signing import PRIVATE_FILE
+from mahtai.security.audit.signing import PRIVATE_FILE, SigningKeyBroken, open_signing_key
 
 ENTRIES = 30
 
@@ -218,6 +218,10 @@ def test_a_changed_anchor_is_found(record: Record) -> None:
 
 def test_a_lost_key_is_replaced_and_what_the_old_one_signed_stays_proven(record: Record) -> None:
     (record.secrets / PRIVATE_FILE).unlink()
+    with pytest.raises(SigningKeyBroken, match="is gone"):
+        record.write(10)
+    assert not (record.secrets / PRIVATE_FILE).exists()
+    open_signing_key(record.secrets, record.config, None)  # as mahtai doctor --repair --new-secrets does
     record.write(10)
     report = record.verify()
     assert report.found == 0
@@ -311,6 +315,7 @@ def test_an_entry_under_a_key_of_another_time_is_told(record: Record, tmp_path: 
     other = Record(record.database, tmp_path / "other")
     other.root.mkdir()
     (tmp_path / "other" / "config").symlink_to(record.config, target_is_directory=True)
+    open_signing_key(other.secrets, other.config, None)
     other.write(1)
     found = record.verify().findings
     assert {each.what for each in found} == {"it was put there by somebody else: it is under a key of another time"}

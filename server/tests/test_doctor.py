@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,27 @@ def test_lost_database_is_found_and_not_made(filled: tuple[ServerProcess, list[s
     assert code == 1
     assert "There is no file mahtai.sqlite" in said
     assert not (server.data / "mahtai.sqlite").exists()
+
+
+def test_an_emptied_database_and_a_record_that_was_cut_are_no_order(
+    start_server: StartServer,
+) -> None:
+    server = start_server(environment={"audit": "on"})
+    with server.client() as client:
+        name = put_volume(client, synthetic_study(3)["t1"])
+    server.stop()
+    old = time.time() - 2 * 86_400
+    os.utime(blob(server, name), (old, old))
+    code, said = examine(server)
+    assert code == 0 and "at least as far as was signed" in said, said
+    with sqlite3.connect(server.data / "mahtai.sqlite") as connection:
+        for (trigger,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f"DROP TRIGGER {trigger}")
+        for table in ("volumes", "audit_events", "audit_checkpoints"):
+            connection.execute(f"DELETE FROM {table}")
+    code, said = examine(server)
+    assert code == 1
+    assert "the tables know none of them" in said and "the end is gone" in said, said
 
 
 def test_encrypted_blobs_want_the_key(start_server: StartServer, tmp_path: Path) -> None:

@@ -101,18 +101,70 @@ def test_secrets_come_back_and_what_was_damaged_is_set_aside(kept: Kept) -> None
     kept.require_all()
 
 
-def test_a_secret_that_was_made_anew_by_mistake_is_told(kept: Kept) -> None:
+def test_a_secret_that_is_another_one_than_in_the_backup_is_told(kept: Kept) -> None:
     kept.server.stop()
     patients = kept.server.data / "patients.key"
     patients.unlink()
-    kept.server.start()  # which makes itself another one
-    kept.server.stop()
+    made = mahtai(kept.server, "doctor", "--repair", "--new-secrets")
+    assert made.returncode == 0 and "patients.key is gone. Another one was made" in made.stdout, made.stdout
     code, said = kept.repair()
-    assert code == 0 and "files/patients.key is another one than in the backup" in said, said
+    assert code == 1 and "files/patients.key is another one than in the backup" in said, said
     assert "sessions.key is" not in said
     patients.unlink()
     code, said = kept.repair()
     assert code == 0 and "Mended: files/patients.key" in said and "another one" not in said, said
+
+
+@pytest.mark.parametrize("name", ["patients.key", "secrets/audit-signing.pem", "mahtai.sqlite"])
+def test_what_is_gone_is_not_made_anew_by_a_start_or_a_repair(kept: Kept, name: str) -> None:
+    kept.server.stop()
+    path = kept.server.data / name
+    before = path.read_bytes()
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
+    with refused_start(kept.server) as said:
+        assert "gone" in said[-1] and "Nothing was changed" in said[-1], said
+    if name != "patients.key":  # nothing is done that could not be put on record
+        assert mahtai(kept.server, "users", "add", "ada", "--role", "viewer", "--no-password").returncode == 1
+    done = mahtai(kept.server, "doctor", "--repair")
+    assert done.returncode == 1 and not path.exists(), done.stdout
+    if name == "mahtai.sqlite":
+        path.write_bytes(before)
+    else:
+        code, told = kept.repair()
+        assert code == 0 and f"Mended: files/{name}" in told, told
+    assert "ada" not in mahtai(kept.server, "users", "list").stdout
+    kept.server.start()
+    kept.require_all()
+
+
+def test_what_no_backup_has_is_made_anew_if_somebody_wants_it(kept: Kept) -> None:
+    kept.server.stop()
+    for name in ("patients.key", "secrets/audit-signing.pem"):
+        (kept.server.data / name).unlink()
+    assert mahtai(kept.server, "doctor", "--repair", "--new-secrets", "--from", str(kept.file)).returncode == 2
+    done = mahtai(kept.server, "doctor", "--repair", "--new-secrets")
+    assert done.returncode == 0 and done.stdout.count("Another one was made") == 2, done.stdout
+    kept.server.start()
+    kept.require_all()
+    kept.server.stop()
+    checked = mahtai(kept.server, "audit", "verify")
+    assert checked.returncode == 0 and "their key is not here" in checked.stdout + checked.stderr, checked.stdout
+
+
+def test_a_keyring_that_opens_nothing_here_is_not_brought_back(kept: Kept, tmp_path: Path, models: Path) -> None:
+    """The folder was restored, and with that encrypted anew; the backup is of the time before."""
+    kept.server.stop()
+    (tmp_path / "restored").mkdir()
+    restored = with_key(tmp_path / "restored", (models,))
+    restored.environment = kept.server.environment
+    done = mahtai(restored, "restore", str(kept.file), "--key-file", str(kept.key))
+    assert done.returncode == 0 and "Make a new backup now" in done.stdout, done.stderr
+    keyring = restored.data / "keyring.json"
+    keyring.unlink()
+    done = mahtai(restored, "doctor", "--repair", "--from", str(kept.file), "--key-file", str(kept.key))
+    assert done.returncode == 1 and "opens nothing of these data" in done.stderr, done.stderr
+    assert not keyring.exists()
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut off"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, create_engine, event, make_url, text
@@ -193,6 +194,12 @@ class Database:
     def close(self) -> None:
         """Give all connections back."""
         self._engine.dispose()
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite database; None for one that is no file."""
+    parsed = make_url(url) if url.startswith("sqlite") else None
+    return Path(parsed.database) if parsed is not None and parsed.database else None
 
 
 def insist(action: Callable[[], T]) -> T:

@@ -155,10 +155,11 @@ def list_tokens(name: str) -> None:
     from mahtai.security.api_tokens import ApiTokens
     from mahtai.settings import Settings
 
-    _, database = open_to_read(Settings.from_environment())
+    settings = Settings.from_environment()
+    _, database = open_to_read(settings)
     with closing(database):
         account = Accounts(database).named(name)
-        found = ApiTokens(database).list(account.id)
+        found = ApiTokens(database, settings.oidc_token_days).list(account.id)
     for each in found:
         used = "never used" if each.used_at is None else f"used {each.used_at:%Y-%m-%d}"
         click.echo(f"{each.id}  until {each.expires_at:%Y-%m-%d}  {used:15}  {each.name}: {', '.join(each.scopes)}")
@@ -209,7 +210,7 @@ def _opened(what: str, action: str, is_first: bool = False) -> Iterator[_Desk]:
     from mahtai.foundation import open_tables, require_data
     from mahtai.security.at_rest.keyring import open_keyring
     from mahtai.security.at_rest.secret_file import load_or_create
-    from mahtai.security.audit.operator import record_command
+    from mahtai.security.audit.operator import command_record
     from mahtai.security.people import SESSION_KEY, open_people
     from mahtai.settings import Settings
 
@@ -221,11 +222,11 @@ def _opened(what: str, action: str, is_first: bool = False) -> Iterator[_Desk]:
     try:
         desk = _Desk(open_people(settings, database, load_or_create(settings.secrets_dir / SESSION_KEY, keyring)))
         outcome = "failed"
-        try:
-            yield desk
-            outcome = "success"
-        finally:
-            detail = {"call": f"mahtai users {what}"}
-            record_command(settings, database, keyring, "administration", action, outcome, desk.object, detail)
+        with command_record(settings, database, keyring) as note:
+            try:
+                yield desk
+                outcome = "success"
+            finally:
+                note("administration", action, outcome, desk.object, {"call": f"mahtai users {what}"})
     finally:
         database.close()

@@ -49,7 +49,10 @@ def check_blobs(
     if sound:
         yield Finding("ok", "blobs", f"{len(known)} are there{'' if quick else ' and what they should be'}.")
     forgotten = sum(_settled(path) for sha256, path in files.items() if sha256 not in known)
-    if forgotten:
+    if forgotten and not known:
+        advice = "See that MAHTAI_DATABASE_URL and MAHTAI_DATA_DIR belong together, or restore a backup."
+        yield Finding("error", "blobs", f"{forgotten} files are there, and the tables know none of them.", advice)
+    elif forgotten:
         yield Finding("warning", "blobs", f"{forgotten} files are in no table.", "Nothing: they only take room.")
     left = [path for path in (root / PARTIAL_FOLDER).glob("*") if _settled(path)]
     if left:

@@ -36,8 +36,14 @@ _KEY_FILE = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="With --repair: a backup from which lost and damaged files are brought back.",
 )
+@click.option(
+    "--new-secrets",
+    is_flag=True,
+    help="With --repair: make new ones of secrets that are gone and in no backup. Known patients' numbers are not "
+    "known again then, and the seals of older entries of the record cannot be checked.",
+)
 @_KEY_FILE
-def doctor(quick: bool, repair: bool, source: Path | None, key_file: Path | None) -> None:
+def doctor(quick: bool, repair: bool, source: Path | None, new_secrets: bool, key_file: Path | None) -> None:
     """Examine data folder, database, blobs, keys, certificate, models and disk; servers may run.
 
     Without --repair nothing is changed. Secrets and models that are replaced are set aside in the folder "damaged".
@@ -47,18 +53,23 @@ def doctor(quick: bool, repair: bool, source: Path | None, key_file: Path | None
 
     if source is not None and not repair:
         raise click.UsageError("--from goes with --repair.")
+    if new_secrets and (not repair or source is not None):
+        raise click.UsageError("--new-secrets goes with --repair, and without --from: try that first.")
     os.umask(0o077)  # as the server
     settings = Settings.from_environment()
     if repair:
         _require_owner(settings)
     master = None if source is None else _master(settings, key_file)
     findings = _shown(examine(settings, quick))
-    if repair and _mended(settings, findings, source, master):
-        click.echo("Looked at again:")
-        findings = _shown(examine(settings, quick))
+    is_other = False
+    if repair:
+        done, is_other = _mended(settings, findings, source, master, new_secrets)
+        if done:
+            click.echo("Looked at again:")
+            findings = _shown(examine(settings, quick))
     elif any(finding.repair for finding in findings):
         click.echo("Some of this is mended by: mahtai doctor --repair")
-    sys.exit(1 if any(finding.level == "error" for finding in findings) else 0)
+    sys.exit(1 if is_other or any(finding.level == "error" for finding in findings) else 0)
 
 
 def _require_owner(settings: Settings) -> None:
@@ -81,13 +92,14 @@ def _shown(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def _mended(
-    settings: Settings, findings: Sequence[Finding], source: Path | None, master: MasterKey | None
-) -> list[str]:
-    """What was mended; each is told."""
+    settings: Settings, findings: Sequence[Finding], source: Path | None, master: MasterKey | None, new_secrets: bool
+) -> tuple[list[str], bool]:
+    """What was mended, and whether a secret that never changes is another one than in the backup; each is told."""
     from mahtai.progress import StageBar
-    from mahtai.upkeep.repair import bring_back, mend
+    from mahtai.upkeep.repair import bring_back, is_for_good, mend
 
-    done, failed = mend(findings)
+    done, failed = mend(findings, new_secrets)
+    differing: list[str] = []
     for why in failed:
         click.secho(f"Not mended: {why}", fg="red", err=True)
     lost = {finding.lost for finding in findings if finding.lost}
@@ -106,7 +118,7 @@ def _mended(
         click.echo(f"Mended: {what}")
     if done:
         _record_repair(settings, len(done))
-    return done
+    return done, any(map(is_for_good, differing))
 
 
 def _record_repair(settings: Settings, count: int) -> None:
@@ -187,6 +199,7 @@ def restore(file: Path, key_file: Path | None, check: bool, plain: bool) -> None
         click.echo(
             "What was done since is not in it. If accounts were disabled or tokens taken back since, do it again."
         )
+        click.echo("Make a new backup now: files that get lost here come back from one that was made here.")
         if restored.unrecorded:
             click.secho(f"This could not be put on record: {restored.unrecorded}", fg="yellow", err=True)
     _tell_damaged(contents.damaged)

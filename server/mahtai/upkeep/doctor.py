@@ -16,6 +16,7 @@ from mahtai.settings import Settings
 from mahtai.upkeep.blobs_check import check_blobs, files_of
 from mahtai.upkeep.finding import Finding
 from mahtai.upkeep.models_check import check_models
+from mahtai.upkeep.record_check import check_record
 from mahtai.upkeep.secrets_check import check_keyring, check_rights, check_secrets
 from mahtai.upkeep.tables_check import check_sealed, check_tables, has_rows, stored_hashes
 
@@ -46,6 +47,7 @@ def examine(settings: Settings, quick: bool = False) -> Iterator[Finding]:
     except (sqlite3.Error, MahtaiError):
         yield Finding("error", "blobs", "Not looked at: the tables do not say which there are.", "See database.")
         return
+    yield from check_record(settings)
     is_open = told.level == "ok"  # else one line says it for all of them
     if is_open:
         yield from check_secrets(settings, keyring, has_patients, has_record)

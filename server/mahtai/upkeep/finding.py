@@ -18,6 +18,7 @@ class Finding:
         advice: what to do; empty for what is in order.
         lost: name of the member of a backup, or of a folder of it, that would bring it back; empty for none.
         repair: mends it without any danger to the data; None where nothing does.
+        anew: makes another one of what is gone for good, which somebody has to want; None for what cannot be.
     """
 
     level: Literal["ok", "warning", "error"]
@@ -26,6 +27,7 @@ class Finding:
     advice: str = ""
     lost: str = ""
     repair: Callable[[], object] | None = field(default=None, compare=False)
+    anew: Callable[[], object] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         advice = f" What to do: {self.advice}" if self.advice else ""

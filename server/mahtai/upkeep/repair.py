@@ -8,15 +8,18 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from mahtai.cases.patients import KEY_FILE
 from mahtai.errors import MahtaiError
 from mahtai.security.at_rest.keyring import FILE_NAME, Keyring, open_existing_keyring
-from mahtai.security.at_rest.keyring_file import KeyringContent, WrongKey, master_of
+from mahtai.security.at_rest.keyring_file import KeyringContent, WrongKey, key_ids, master_of
 from mahtai.security.at_rest.master_key import MasterKey, read_master_key
 from mahtai.security.at_rest.secret_file import read_secret, replace_secret
+from mahtai.security.audit.signing import PRIVATE_FILE
 from mahtai.settings import Settings
 from mahtai.upkeep.backup.archive import BLOBS, FILES, KEYRING, read_archive
 from mahtai.upkeep.backup.restoring import is_model, is_secret, put_file
 from mahtai.upkeep.finding import Finding
+from mahtai.upkeep.secrets_check import key_ids_in_use
 from mahtai.volumes.durable import write_whole
 from mahtai.volumes.store import BlobStore, HashMismatch
 
@@ -33,17 +36,27 @@ ASIDE = "damaged"
 """Folder in the data folder that gets what was replaced; whoever looks after the server may remove it."""
 
 
-def mend(findings: Iterable[Finding]) -> tuple[list[str], list[str]]:
-    """Do what the findings themselves know to be safe; what was done, and what could not be."""
+def mend(findings: Iterable[Finding], new_secrets: bool = False) -> tuple[list[str], list[str]]:
+    """Do what the findings themselves know to be safe; what was done, and what could not be.
+
+    Args:
+        new_secrets: also make new ones of secrets that are gone.
+    """
     done, failed = [], []
     for finding in findings:
-        if finding.repair is not None:
+        repair = finding.repair or (finding.anew if new_secrets else None)
+        if repair is not None:
             try:
-                finding.repair()
-                done.append(finding.text)
+                repair()
+                done.append(finding.text if finding.repair else f"{finding.text} Another one was made.")
             except OSError as error:
                 failed.append(f"{finding.text} ({error.strerror})")
     return done, failed
+
+
+def is_for_good(name: str) -> bool:
+    """Whether a member of a backup is a secret that is never replaced while all is well."""
+    return name in (f"{FILES}/{KEY_FILE}", f"{FILES}/secrets/{PRIVATE_FILE}")
 
 
 def bring_back(
@@ -124,6 +137,14 @@ class _Returning:
                 "Run this once more with the master key of that time; `mahtai keys rotate --new-key-file` then leads "
                 "to the present one.",
             ) from error
+        used, held = key_ids_in_use(self._settings), key_ids(raw)
+        if used and used.isdisjoint(held):
+            raise NotBroughtBack(
+                "The keyring in the backup opens nothing of these data: it was made before they were restored or "
+                "encrypted anew. Nothing was brought back.",
+                "Take a backup that was made of these data later, or restore this one into a new folder "
+                "(mahtai restore).",
+            )
         self._set_aside(KEYRING)
         write_whole(self._settings.data_dir / FILE_NAME, raw)
         return True

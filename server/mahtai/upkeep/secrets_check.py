@@ -5,16 +5,26 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from mahtai.cases.patients import KEY_FILE
 from mahtai.errors import MahtaiError
-from mahtai.security.at_rest.keyring import FILE_NAME, Keyring, KeyringDamaged, has_sealed_files, open_keyring
+from mahtai.security.at_rest.envelope import sealed_key_id
+from mahtai.security.at_rest.keyring import (
+    BLOBS_TO_LOOK_AT,
+    FILE_NAME,
+    Keyring,
+    KeyringDamaged,
+    has_sealed_files,
+    open_keyring,
+)
 from mahtai.security.at_rest.keyring_file import FORMAT
 from mahtai.security.at_rest.keys import Keys
-from mahtai.security.at_rest.secret_file import read_secret, secret_files
-from mahtai.security.audit.signing import PRIVATE_FILE
+from mahtai.security.at_rest.secret_file import load_or_create, read_secret, secret_files
+from mahtai.security.audit.signing import BRING_BACK, PRIVATE_FILE, open_signing_key
 from mahtai.settings import Settings
 from mahtai.upkeep.backup.archive import FILES, KEYRING
 from mahtai.upkeep.finding import Finding
@@ -66,6 +76,15 @@ def _has_sealed_values(settings: Settings) -> bool:
         return False  # the tables have a line of their own
 
 
+def key_ids_in_use(settings: Settings) -> set[str]:
+    """Ids of the data keys that secrets, some blobs and all columns are encrypted under."""
+    blobs = islice(settings.blobs_dir.glob("??/??/*"), BLOBS_TO_LOOK_AT)
+    found = {sealed_key_id(path) for path in (*_secret_files(settings), *blobs)}
+    with suppress(sqlite3.Error, MahtaiError):  # the tables have a line of their own
+        found |= {value.split(":")[1] for _, value in sealed_values(settings)}
+    return {key_id for key_id in found if key_id}
+
+
 def _is_broken(path: Path) -> bool:
     """Whether a keyring can be read, and is none: neither a newer one, nor one that somebody may not read."""
     try:
@@ -93,12 +112,22 @@ def check_secrets(settings: Settings, keys: Keys | None, has_patients: bool, has
         except FileNotFoundError:
             if wanted.get(path):
                 sound = False
-                yield Finding("error", "secrets", f"{path.name} is gone.", _BRING_BACK, lost=lost)
+                anew = _makers(settings, keys)[path]
+                yield Finding("error", "secrets", f"{path.name} is gone.", BRING_BACK, lost=lost, anew=anew)
         except (MahtaiError, OSError) as error:
             sound = False
             yield Finding("error", "secrets", f"{path.name} cannot be read ({error}).", _BRING_BACK, lost=lost)
     if sound:
         yield Finding("ok", "secrets", "All can be read.")
+
+
+def _makers(settings: Settings, keys: Keys | None) -> dict[Path, Callable[[], object]]:
+    """How each is made anew, which somebody has to want: what was known by the former one is not known any more."""
+    patients = settings.data_dir / KEY_FILE
+    return {
+        patients: lambda: load_or_create(patients, keys),
+        settings.secrets_dir / PRIVATE_FILE: lambda: open_signing_key(settings.secrets_dir, settings.config_dir, keys),
+    }
 
 
 def _secret_files(settings: Settings) -> list[Path]:

@@ -8,9 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import make_url, text
+from sqlalchemy import text
 
-from mahtai.db.engine import Database, DatabaseUnavailable
+from mahtai.db.engine import Database, DatabaseUnavailable, sqlite_file
 from mahtai.db.migrate import HEAD, RESTORING, RestoreUnfinished, current_revision
 from mahtai.db.sealed import PLAIN
 from mahtai.errors import MahtaiError
@@ -43,6 +43,15 @@ def has_rows(settings: Settings, table: str) -> bool:
     known = "SELECT name FROM sqlite_master WHERE name = '{}'" if settings.is_sqlite else "SELECT to_regclass('{}')"
     is_there = [row for row in _rows(settings, known.format(table)) if row[0] is not None]
     return bool(is_there) and bool(_rows(settings, f"SELECT 1 FROM {table} LIMIT 1"))
+
+
+def newest_number(settings: Settings, table: str) -> int:
+    """The largest ``number`` of a table that has rows.
+
+    Raises:
+        sqlite3.Error, MahtaiError: it cannot be read.
+    """
+    return int(_rows(settings, f"SELECT MAX(number) FROM {table}")[0][0])
 
 
 def _rows(settings: Settings, query: str) -> list[Any]:
@@ -137,7 +146,7 @@ def _of_revision(revision: str | None) -> Finding:
 
 
 def _file_of(settings: Settings) -> Path:
-    return Path(make_url(settings.database_url).database or "")
+    return sqlite_file(settings.database_url) or Path()
 
 
 def _open_sqlite(file: Path) -> sqlite3.Connection:

@@ -134,6 +134,15 @@ def master_of(raw: bytes) -> str:
     return str(_parsed(raw)["master"])
 
 
+def key_ids(raw: bytes) -> set[str]:
+    """Ids of the data keys of a keyring file.
+
+    Raises:
+        KeyringDamaged: it is no keyring.
+    """
+    return {str(entry["id"]) for entry in _parsed(raw)["keys"]}
+
+
 def damaged(what: str) -> KeyringDamaged:
     """What to say of a keyring that cannot be used."""
     return KeyringDamaged(

@@ -25,6 +25,9 @@ from mahtai.volumes.durable import full_disk_named, write_whole
 PRIVATE_FILE = "audit-signing.pem"
 PUBLIC_FILE = "audit-public.pem"
 
+BRING_BACK = "mahtai doctor --repair --from BACKUP. If no backup has it: mahtai doctor --repair --new-secrets"
+"""What to do where a secret is gone."""
+
 _PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----\s*", re.DOTALL)
 
 
@@ -50,17 +53,22 @@ class SigningKey:
         return self._private.sign(message)
 
 
-def open_signing_key(secrets_dir: Path, config_dir: Path, keys: Keys | None) -> SigningKey:
+def open_signing_key(secrets_dir: Path, config_dir: Path, keys: Keys | None, has_record: bool = False) -> SigningKey:
     """The server's key, made by whoever comes first; its public half is added to those in the settings folder.
 
     Args:
         keys: of data at rest; None where there are none.
+        has_record: whether there are entries, so that there was a key, and none is made in the place of a lost one.
 
     Raises:
-        SigningKeyBroken: the file holds no such key, or cannot be read.
+        SigningKeyBroken: the file holds no such key, or cannot be read, or is gone.
         StorageFull: there is no room to make it.
     """
     path = secrets_dir / PRIVATE_FILE
+    if has_record and not path.exists():
+        raise SigningKeyBroken(
+            f"{path} is gone, by which the entries of the record are sealed. Nothing was changed.", BRING_BACK
+        )
     try:
         with full_disk_named():
             key = _parsed(path, load_or_create(path, keys, _new_pem))

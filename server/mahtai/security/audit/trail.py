@@ -81,8 +81,9 @@ class AuditTrail:
         Raises:
             MahtaiError: the key or the database cannot be used.
         """
-        self._key = open_signing_key(self._secrets_dir, self._config_dir, self._keys)
         doubts = self._doubts()
+        has_record = self._end.number > 0
+        self._key = open_signing_key(self._secrets_dir, self._config_dir, self._keys, has_record)
         self._commit([cleaned(event) for event in doubts], sign=True)
         self._thread = threading.Thread(target=self._write_on, name="audit", daemon=True)
         self._thread.start()

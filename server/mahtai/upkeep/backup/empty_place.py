@@ -6,9 +6,9 @@ import re
 import shutil
 from pathlib import Path
 
-from sqlalchemy import make_url, select
+from sqlalchemy import select
 
-from mahtai.db.engine import Database
+from mahtai.db.engine import Database, sqlite_file
 from mahtai.db.migrate import RESTORING, VERSION_TABLE, current_revision, knows, table_names
 from mahtai.db.tables import Base
 from mahtai.errors import MahtaiError
@@ -40,7 +40,7 @@ def make_empty(settings: Settings, database: Database) -> None:
     """
     folder = settings.data_dir
     marker = folder / MARKER
-    file = _sqlite_file(settings)
+    file = sqlite_file(settings.database_url)
     is_there = file is None or file.is_file()
     revision = current_revision(database) if is_there else None
     is_blank = is_there and revision != RESTORING and _holds_nothing(database, revision)
@@ -89,8 +89,3 @@ def _holds_nothing(database: Database, revision: str | None) -> bool:
 def _is_of(path: Path, database: str) -> bool:
     """Whether it is this file of SQLite's, or one that SQLite keeps beside it; of none if there is no name."""
     return bool(database) and path.name in {database, f"{database}-wal", f"{database}-shm", f"{database}-journal"}
-
-
-def _sqlite_file(settings: Settings) -> Path | None:
-    file = make_url(settings.database_url).database if settings.is_sqlite else None
-    return None if file is None else Path(file)

@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import make_url
-
-from mahtai.db.engine import Database
+from mahtai.db.engine import Database, sqlite_file
 from mahtai.db.migrate import HEAD, RESTORING, RestoreUnfinished, current_revision
 from mahtai.foundation import require_answer
 from mahtai.security.at_rest.columns import Columns
@@ -65,8 +63,8 @@ def make_backup(settings: Settings, target: Path, master: MasterKey, report: Rep
 @contextmanager
 def _opened(settings: Settings) -> Iterator[tuple[Database, Keyring | None]]:
     hint = "Set MAHTAI_DATA_DIR and MAHTAI_DATABASE_URL as the server has them."
-    file = make_url(settings.database_url).database if settings.is_sqlite else None
-    if file is not None and not Path(file).is_file():
+    file = sqlite_file(settings.database_url)
+    if file is not None and not file.is_file():
         raise BackupRefused(f"There is no database {file}.", hint)
     if not settings.blobs_dir.is_dir():
         raise BackupRefused(f"There are no data in {settings.data_dir}.", hint)
