@@ -15,6 +15,7 @@ import pytest
 
 from hospital_kit import Hospital, hospital_in
 from mahtai.security.permissions import CALLS
+from monai_label_wire import StockClient
 from server_process import finished, put_volume, sha256, start_job, wait_until
 from studies import FAST, synthetic_study
 
@@ -113,6 +114,28 @@ def test_lists_and_queues_hold_nothing_of_another_team(hospital: Hospital, case:
         assert client.get(f"{program}/datastore/image", params={"image": image}).status_code == 404
         ours = f"/monailabel/{hospital.token('anna')}"
         assert client.get(f"{ours}/datastore/image", params={"image": image}).status_code == 200
+
+
+def test_two_teams_that_have_the_same_scans_each_have_their_case(hospital: Hospital) -> None:
+    """Whoever chooses the key of a case by its scans chooses the same one as the other team."""
+    for name, team in (("carla", "north"), ("chris", "south")):
+        hospital.add(name, "radiologist", team)
+    wanted = {"name": "Case", "task": "brain-tumour", "client_key": str(uuid.uuid4())}
+    ids, images = set(), set()
+    for name in ("carla", "chris"):
+        with hospital.client(name) as client:
+            volumes = {channel: put_volume(client, data) for channel, data in synthetic_study(8).items()}
+            made = [client.post("/v1/cases", json={**wanted, "volumes": volumes}) for _ in range(2)]
+            assert [each.status_code for each in made] == [201, 200], made[0].text
+            assert made[0].json()["id"] == made[1].json()["id"]
+            ids.add(made[0].json()["id"])
+            assert {each["id"] for each in client.get("/v1/cases").json()["cases"]} & ids == {made[0].json()["id"]}
+        stock = StockClient(f"{hospital.server.url}/monailabel/{hospital.token(name)}")
+        for _ in range(2):
+            sent = stock.upload("patient one t1", synthetic_study(9 if name == "carla" else 10)["t1"])
+            assert sent.status == 200 and sent.json["image"] == "patient one t1"
+        images.add(stock.get("/datastore/image?image=patient+one+t1").body)
+    assert len(ids) == 2 and len(images) == 2
 
 
 def test_a_hash_alone_is_no_key_to_a_scan(hospital: Hospital, case: dict[str, Any]) -> None:

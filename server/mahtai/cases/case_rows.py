@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import count
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
@@ -15,6 +17,10 @@ from mahtai.db.blobs import find_blob
 from mahtai.db.clock import moment
 from mahtai.db.tables import CaseEventRow, CaseRow, CaseVolumeRow, LabelVersionRow, PatientRow, ReviewRow
 from mahtai.volumes.geometry import Geometry
+
+_LONGEST_KEY = 64
+_KEPT = 11
+"""Characters of a client's key that stay as they are."""
 
 
 def find_case(session: Session, case_id: str, lock: bool = False) -> CaseRow:
@@ -58,6 +64,24 @@ def is_held(row: CaseRow, now: datetime) -> bool:
 def shown_state(row: CaseRow, now: datetime) -> State:
     """The state as people see it."""
     return "claimed" if row.state == "new" and is_held(row, now) else cast(State, row.state)
+
+
+def keyed(session: Session, client_key: str | None) -> Iterator[tuple[str, CaseRow | None]]:
+    """The cases that were made with a key, each by another team, and how the key is kept with each; last a way to keep
+    it that no case has.
+
+    Teams know nothing of each other, and two that have the same scans choose the same key. The first case has it as it
+    is, the others have what is derived from it; it begins the same, since it may say where a case comes from.
+    """
+    row: CaseRow | None
+    for number in count() if client_key is not None else ():
+        assert client_key is not None
+        derived = hashlib.sha256(f"{number} {client_key}".encode()).hexdigest()
+        kept = f"{client_key[:_KEPT]}{derived[: _LONGEST_KEY - _KEPT]}" if number else client_key
+        row = session.scalar(select(CaseRow).where(CaseRow.client_key == kept))
+        yield kept, row
+        if row is None:
+            return
 
 
 def note(

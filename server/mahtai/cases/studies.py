@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from mahtai.cases.case import Case, CaseChanged, CaseError, CaseHeld, Filter, KeyReused, NewCase
-from mahtai.cases.case_rows import chosen, find_case, is_held, note, view, views
+from mahtai.cases.case_rows import chosen, find_case, is_held, keyed, note, view, views
 from mahtai.cases.intake import Intake
 from mahtai.cases.patients import Patients, Traces, find_or_draw, join_kin
 from mahtai.cases.person import NOBODY_NAMED, Person
@@ -81,7 +81,7 @@ class Cases:
         """
         self._check_volumes(wanted.volumes)
         with self._database.read() as session:
-            known = _known(session, wanted)
+            known = _known(session, wanted, person)
             if known is not None:
                 return known, False
         traces = self._patients.traces(wanted.volumes, wanted.patient)
@@ -210,7 +210,7 @@ class Cases:
 
     def _create(self, wanted: NewCase, traces: Traces, person: Person) -> tuple[Case, bool]:
         with self._database.write() as session:
-            known = _known(session, wanted)
+            known = _known(session, wanted, person)
             if known is not None:
                 return known, False
             row = CaseRow(
@@ -218,7 +218,7 @@ class Cases:
                 name=wanted.name,
                 task=wanted.task,
                 reference=reference_slot(wanted.volumes),
-                client_key=wanted.client_key,
+                client_key=next((key for key, row in keyed(session, wanted.client_key) if row is None), None),
                 patient=find_or_draw(session, traces).number,
                 priority=wanted.priority,
                 assignee=wanted.assignee or None,
@@ -261,15 +261,15 @@ def reference_slot(slots: Mapping[str, str]) -> str:
     return next((slot for slot in REFERENCE_ORDER if slot in slots), min(slots))
 
 
-def _known(session: Session, wanted: NewCase) -> Case | None:
-    """The case that was made with the same key.
+def _known(session: Session, wanted: NewCase, person: Person) -> Case | None:
+    """The case that was made with the same key, and is for this person or of the team that theirs would be of.
 
     Raises:
         KeyReused: it is another one.
     """
-    if wanted.client_key is None:
-        return None
-    row = session.scalar(select(CaseRow).where(CaseRow.client_key == wanted.client_key))
+    made = [row.id for _, row in keyed(session, wanted.client_key) if row is not None]
+    theirs = or_(for_person(person), CaseRow.team == team_of(wanted.team, person))
+    row = session.scalar(select(CaseRow).where(CaseRow.id.in_(made), theirs).order_by(CaseRow.number).limit(1))
     if row is None:
         return None
     case = view(session, row)

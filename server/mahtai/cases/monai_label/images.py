@@ -16,6 +16,7 @@ import numpy as np
 from sqlalchemy import select
 
 from mahtai.cases.case import Case, Filter, KeyReused, NewCase
+from mahtai.cases.case_rows import keyed
 from mahtai.cases.intake import Intake
 from mahtai.cases.person import Person
 from mahtai.cases.studies import Cases
@@ -115,7 +116,8 @@ class Images:
         clean = clean_id(image_id)
         theirs = for_person(person)
         with self._database.read() as session:
-            own = session.scalar(select(CaseRow.id).where(CaseRow.client_key == _key(clean), theirs))
+            made = [row.id for _, row in keyed(session, _key(clean)) if row is not None]
+            own = session.scalar(select(CaseRow.id).where(CaseRow.id.in_(made), theirs).order_by(CaseRow.number))
             derived = _DERIVED.fullmatch(clean) if own is None else None
             if derived is not None:
                 own = session.scalar(select(CaseRow.id).where(CaseRow.number == int(derived[1]), theirs))
