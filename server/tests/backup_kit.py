@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
+from at_rest_kit import with_key
 from mahtai.db.engine import Database
 from mahtai.security.at_rest.columns import Columns
 from mahtai.security.at_rest.keyring import open_keyring
@@ -131,3 +134,49 @@ def answers(server: ServerProcess, case: str, job: str) -> dict[str, Any]:
         found = {path: answer.json() for path, answer in found.items()}
         found["result"] = client.get(f"/v1/inferences/{job}/result/segmentation").content
     return found
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[Filled]:
+    """A server with a key that runs, and has something of everything."""
+    root = tmp_path_factory.mktemp("filled")
+    (root / "server").mkdir()
+    server = with_key(root / "server", (models,))
+    yield fill(server.start(), root / "backup.key")
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def made(filled: Filled, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backup of it, made while it runs."""
+    file = tmp_path_factory.mktemp("backups") / "one.mahtai"
+    done = mahtai(filled.server, "backup", str(file), "--key-file", str(filled.key))
+    assert done.returncode == 0 and "read it again" in done.stdout, done.stderr
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+    return file
+
+
+@pytest.fixture
+def empty(tmp_path: Path, models: Path) -> Iterator[ServerProcess]:
+    """A server that has nothing, not even a start."""
+    (tmp_path / "new").mkdir()
+    server = ServerProcess(tmp_path / "new", (models,))
+    yield server
+    if server.process is not None and server.process.poll() is None:
+        server.kill()
+
+
+def restore(server: ServerProcess, file: Path, key: Path, *words: str) -> None:
+    """Restore, which must be done; what was encrypted lies plain where the server has no key."""
+    plain = () if "key_file" in server.environment else ("--plain",)
+    done = mahtai(server, "restore", str(file), "--key-file", str(key), *plain, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def same_rows(restored: ServerProcess, origin: ServerProcess) -> None:
+    """Every row is there; at the running server more come, as a job ends and entries of the record are made."""
+    found, wanted = all_rows(restored), all_rows(origin)
+    for table in ("inferences", "audit_events", "audit_checkpoints", "volumes"):
+        ours, theirs = found.pop(table), wanted.pop(table)
+        assert len(ours) > 0 and (table != "volumes" or set(ours) <= set(theirs))
+    assert found == wanted
