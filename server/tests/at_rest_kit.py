@@ -94,7 +94,7 @@ def keys_command(server: ServerProcess, *words: str, **more: str) -> subprocess.
         [sys.executable, "-m", "mahtai.cli", "keys", *words],
         env=keys_environment(server, more),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=120,
         check=False,
     )
@@ -112,7 +112,7 @@ def refused_start(server: ServerProcess) -> Iterator[list[str]]:
         [sys.executable, "-m", "mahtai.app"],
         env=server.variables(),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=60,
         check=False,
     )

@@ -24,7 +24,7 @@ class Commands:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=(server.root / "commands.log").open("ab"),
-            text=True,
+            encoding="utf-8",
         )
         assert self._said() == "ready"
 

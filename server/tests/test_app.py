@@ -28,7 +28,7 @@ LISTEN_LIMIT_S = 5.0
 def refusal(server: ServerProcess) -> str:
     """What a server that cannot start tells its user."""
     ended = subprocess.run(
-        [sys.executable, "-m", "mahtai.app"], env=server.variables(), capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "mahtai.app"], env=server.variables(), capture_output=True, encoding="utf-8", timeout=60
     )
     assert ended.returncode == 1, ended.stderr
     assert "Traceback" not in ended.stderr
@@ -89,7 +89,7 @@ def test_ctrl_c_ends_it_in_silence_at_any_moment(tmp_path: Path) -> None:
             [sys.executable, "-m", "mahtai", "serve"],
             env=server.variables(),
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             start_new_session=True,
         )
         time.sleep(after_s)

@@ -50,7 +50,7 @@ def writer(record: Record, name: str, first: int, count: int) -> subprocess.Pope
     """A process that writes."""
     words = [sys.executable, str(WRITER), record.database.url, str(record.root), name, str(first), str(count)]
     paths = os.pathsep.join([str(WRITER.parent), *[path for path in sys.path if path]])
-    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths})
+    return subprocess.Popen(words, stdout=subprocess.PIPE, encoding="utf-8", env={**os.environ, "PYTHONPATH": paths})
 
 
 def written(record: Record) -> list[int]:

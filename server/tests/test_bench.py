@@ -50,7 +50,7 @@ def bench(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
         [sys.executable, "-m", "mahtai.cli", "bench", *arguments],
         env={**ENVIRONMENT, **environment},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=500,
         check=False,
     )

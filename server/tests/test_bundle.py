@@ -284,7 +284,7 @@ def test_reading_models_does_not_load_torch(tmp_path: Path) -> None:
         f"assert Catalogue([Path({str(tmp_path)!r})]).get('m').as_json();"
         "print([name for name in ('torch', 'monai', 'SimpleITK') if name in sys.modules])"
     )
-    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True)
     assert answer.stdout.strip() == "[]"
 
 

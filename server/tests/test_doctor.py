@@ -19,7 +19,9 @@ from test_cases import make_case
 def examine(server: ServerProcess, *arguments: str, **more: str) -> tuple[int, str]:
     """Exit code and what it said."""
     command = [sys.executable, "-m", "mahtai.cli", "doctor", *arguments]
-    done = subprocess.run(command, env={**server.variables(), **more}, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, env={**server.variables(), **more}, capture_output=True, encoding="utf-8", timeout=120
+    )
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout + done.stderr
 

@@ -45,7 +45,8 @@ def test_no_public_key_is_lost_when_servers_with_the_same_settings_start_at_once
     config, folders = tmp_path / "config", [tmp_path / name for name in ("one", "two", "three")]
     command = [sys.executable, "-c", PUBLISH]
     starting = [
-        subprocess.Popen([*command, str(folder), str(config)], stdin=subprocess.PIPE, text=True) for folder in folders
+        subprocess.Popen([*command, str(folder), str(config)], stdin=subprocess.PIPE, encoding="utf-8")
+        for folder in folders
     ]
     for process in starting:
         assert process.stdin is not None

@@ -97,7 +97,7 @@ def inside(server: ServerProcess, *command: str, stdin: str = "") -> None:
     assert server.process is not None
     enter = ("nsenter", "--target", str(server.process.pid), "--user", "--mount", "--preserve-credentials")
     environment = server.variables()
-    subprocess.run([*enter, *command], input=stdin, env=environment, text=True, check=True, capture_output=True)
+    subprocess.run([*enter, *command], input=stdin, env=environment, encoding="utf-8", check=True, capture_output=True)
 
 
 def test_a_disk_that_becomes_read_only_refuses_to_save_and_goes_on_where_it_was(disk: ServerProcess) -> None:

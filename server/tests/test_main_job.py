@@ -39,7 +39,7 @@ def _mahtai(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         [sys.executable, "-m", "mahtai.cli", *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "MAHTAI_THREADS": "2", **environment},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=500,
         check=False,
     )

@@ -168,7 +168,7 @@ def test_an_unreachable_database_is_told_as_such() -> None:
 def test_a_worker_says_why_it_cannot_work(tmp_path: Path, url: str, words: str) -> None:
     own = ServerProcess(tmp_path, environment={"database_url": url} if url else {})
     command = [sys.executable, "-m", "mahtai.cli", "worker"]
-    done = subprocess.run(command, env=own.variables(), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=own.variables(), capture_output=True, encoding="utf-8", timeout=60, check=False)
     assert done.returncode == 1
     assert words in done.stderr and "What to do:" in done.stderr and "Traceback" not in done.stderr
 
@@ -192,7 +192,7 @@ def test_every_command_names_why_the_database_does_not_answer(tmp_path: Path, ur
     named = ["--key-file", str(tmp_path / "key")] if words.startswith(("backup", "restore")) else []
     command = [sys.executable, "-m", "mahtai", *words.split(), *named]
     done = subprocess.run(
-        command, env=own.variables(), cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        command, env=own.variables(), cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=60, check=False
     )
     said = done.stdout + done.stderr
     assert done.returncode == 1 and "Traceback" not in said

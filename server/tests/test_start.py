@@ -50,7 +50,7 @@ def answers(server: ServerProcess) -> bool:
 
 
 def test_without_a_command_all_of_them_are_listed() -> None:
-    done = subprocess.run([sys.executable, str(START)], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, str(START)], capture_output=True, encoding="utf-8", check=True)
     listed = done.stdout.replace(",", " ").split()
     assert [name for name, command in main.commands.items() if not command.hidden and name not in listed] == []
 

@@ -73,7 +73,7 @@ def test_the_authority_comes_with_the_chain_and_its_fingerprint_is_shown(secure:
     assert chain[1] == ca
     said = subprocess.run(
         ["openssl", "s_client", "-connect", f"127.0.0.1:{secure.port}", "-showcerts"],
-        input="", capture_output=True, text=True, timeout=30, check=False,
+        input="", capture_output=True, encoding="utf-8", timeout=30, check=False,
     ).stdout  # fmt: skip
     assert said.count("BEGIN CERTIFICATE") >= 2
     assert ca.public_bytes(Encoding.PEM).decode().splitlines()[3] in said

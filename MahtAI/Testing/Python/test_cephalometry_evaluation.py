@@ -287,5 +287,5 @@ def test_cephalometry_needs_nothing_but_numpy() -> None:
         f"import sys\nfor name in {blocked}:\n    sys.modules[name] = None\n"
         f"sys.path.insert(0, {str(MODULE)!r})\nimport MahtAILib.cephalometry as c\nc.evaluate({{}}); c.tracing({{}})\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=60, check=False)
     assert done.returncode == 0, done.stderr

@@ -66,7 +66,7 @@ def test_the_fingerprint_is_the_one_that_openssl_prints(tmp_path: Path, authorit
     done = subprocess.run(
         ["openssl", "x509", "-in", str(file), "-noout", "-fingerprint", "-sha256"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     assert done.stdout.strip().endswith(f"={fingerprint_of(ssl.PEM_cert_to_DER_cert(authority.pem.decode()))}")

@@ -146,7 +146,9 @@ with Connection(sys.argv[2], sys.argv[3]) as connection:
 
 def _process(script: str, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", script, *arguments]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+    )
 
 
 def test_what_was_said_to_be_saved_survives_kill_9(tmp_path: Path) -> None:

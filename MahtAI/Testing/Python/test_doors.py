@@ -71,5 +71,5 @@ def test_the_client_works_where_neither_slicer_nor_vtk_is_installed() -> None:
     blocked = "import sys\nfor name in ('slicer', 'vtk', 'qt', 'ctk', 'torch'):\n    sys.modules[name] = None\n"
     parts = "MahtAILib.client, MahtAILib.local_server, MahtAILib.sequences.assignment"
     code = f"{blocked}sys.path.insert(0, {str(MODULE)!r})\nimport {parts}\n"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=60, check=False)
     assert done.returncode == 0, done.stderr

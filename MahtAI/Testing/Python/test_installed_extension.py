@@ -81,7 +81,7 @@ def tool(name: str) -> str:
 
 def run(*command: str | Path, cwd: Path | None = None) -> str:
     """Run a program; what it says is the message where it fails."""
-    ended = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, timeout=300)
+    ended = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, encoding="utf-8", timeout=300)
     assert ended.returncode == 0, f"{' '.join(map(str, command))}\n{ended.stdout}\n{ended.stderr}"
     return ended.stdout
 
@@ -256,7 +256,7 @@ def test_the_server_starts_from_an_installed_extension_and_offers_its_models(mod
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     command = [sys.executable, "-c", START_SERVER, str(modules), str(tmp_path / "server"), str(HERE)]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    ended = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=300, cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.split() == sorted(path.name for path in (REPOSITORY / "models").iterdir() if path.is_dir())
 
@@ -270,7 +270,7 @@ def test_the_panel_opens_from_an_installed_extension(modules: Path, tmp_path: Pa
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     command = [sys.executable, "-c", OPEN_PANEL, str(modules), str(tmp_path), str(HERE)]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    ended = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=300, cwd=tmp_path)
     assert ended.returncode == 0 and ended.stdout.split()[-1:] == ["opened"], ended.stdout + ended.stderr
 
 

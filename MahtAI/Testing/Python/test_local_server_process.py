@@ -106,7 +106,7 @@ def hanging_process(server: LocalServer, python: tuple[str, ...] = ()) -> tuple[
         [sys.executable, "-c", START_AND_HANG, *map(str, places), *python],
         env={**os.environ, "PYTHONPATH": str(LIBRARY.parent)},
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     assert window.stdout is not None
     return window, window.stdout.readline().strip()
