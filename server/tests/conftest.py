@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 __all__ = ["shared_data"]
 
 
+@pytest.fixture(autouse=True)
+def rights_of_new_files() -> Iterator[None]:
+    """Every test begins with the usual rights: commands that run in its process narrow them, as the server does."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder with ``tiny`` (all sequences wanted) and ``tiny_dropout`` (any may be missing)."""
